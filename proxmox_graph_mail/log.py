@@ -1,0 +1,75 @@
+"""One line per event, to syslog: what every part of the program tells the admin.
+
+The line goes to the local syslog socket (journald's or a syslog daemon's) as an RFC 3164 datagram of facility
+mail, tagged `proxmox-graph-mail/PROGRAM[PID]` as Postfix tags its own. It promises never to block for more
+than a second and never to raise: syslog(3) would wait for ever on a journal that hangs, and a `sendmail` that
+waits can make a Proxmox node fence itself. Where there is no syslog (a container) the queue runner repeats its
+lines on standard error; `sendmail` does not, for its standard error is its caller's.
+
+Control characters become `?`: what a caller passed cannot forge a second line. No caller passes a body, a
+token or a secret. Python's logging is not used: `sendmail` cannot afford the import, and one way is enough.
+"""
+
+import os
+import time
+
+import _socket  # socket imports selectors and enum, half of what a start of Python costs
+
+ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+"""Severities of RFC 5424, 6.2.1."""
+
+FACILITY_MAIL = 2 << 3
+LIMIT = 2000
+"""Bytes of a line; RFC 3164 asks receivers for 1024, journald and rsyslog take more."""
+TIMEOUT = 1.0
+"""Seconds a full or hung syslog socket may cost."""
+
+_program = "proxmox-graph-mail"
+_echo = False
+
+
+def setup(program: str, *, echo: bool = False) -> None:
+    """Name this program in the tag; with `echo`, repeat each line on standard error (a run in the foreground)."""
+    global _program, _echo
+    _program = program
+    _echo = echo
+
+
+def printable(text: str) -> str:
+    """`text` with everything that could end or colour a line replaced by `?`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def line(text: str, severity: int = INFO) -> None:
+    """Write one line to syslog."""
+    clean = printable(text)
+    _send(f"<{FACILITY_MAIL | severity}>{_stamp()} proxmox-graph-mail/{_program}[{os.getpid()}]: {clean}")
+    if _echo:
+        try:
+            os.write(2, f"{_program}: {clean}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # standard error is closed: there is nowhere left to say it
+
+
+def _stamp() -> str:
+    now = time.localtime()
+    month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[now.tm_mon - 1]
+    return f"{month} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
+
+
+def syslog_path() -> str:
+    """The syslog socket; `$PROXMOX_GRAPH_MAIL_SYSLOG` names another (a container's, a test's)."""
+    return os.environ.get("PROXMOX_GRAPH_MAIL_SYSLOG", "/dev/log")
+
+
+def _send(datagram: str) -> None:
+    try:
+        syslog = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            syslog.settimeout(TIMEOUT)
+            syslog.connect(syslog_path())
+            syslog.send(datagram.encode("utf-8", "backslashreplace")[:LIMIT])
+        finally:
+            syslog.close()
+    except OSError:
+        pass  # no syslog, or one that hangs: the mail matters more than the line

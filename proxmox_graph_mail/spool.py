@@ -1,0 +1,380 @@
+"""The spool: queue/ and failed/, one message a file, and the instant from which a mail is safe.
+
+    queue/.ID      being written; nobody but its writer looks at it. Its writer holds a flock on it
+    queue/ID       safe, to be sent. mtime is the time of the next attempt; 0 means at once
+    queue/ID.log   what happened to it so far: advisory, a line of JSON an event
+    failed/ID      refused or too old: kept for the admin
+    lock           held (flock) by the one queue runner; never unlinked
+
+A file is one line (the envelope; this module does not read it) and the bytes exactly as submitted. It is written
+as `.ID`, fsynced, renamed, the directory fsynced, and from then on never changed in place: rename, utime and
+unlink are the only state changes, each atomic. So after a crash at any instant a message is absent (its submitter
+was not told it was safe) or whole, in exactly one place. docs/architecture.md has the table.
+
+Directories are 2770 and belong to the service user; nobody but it and root writes there. What is in them that is
+no message (junk, foreign names, links, damaged files) is reported once and left alone.
+
+Raises SpoolAccessError where this user may not write and SpoolError where the spool is absent, full or broken.
+"""
+
+import errno
+import fcntl
+import os
+import time
+
+from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
+
+TYPE_CHECKING = False  # typing itself is too dear for the fast path
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ID_LETTERS = frozenset("0123456789ABCDEF")
+ID_LENGTH = 18
+LEFTOVER_AGE = 600
+"""Seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed."""
+FARTHEST = 86400.0
+"""Seconds ahead that a next attempt may lie. What claims more was written under a wrong clock, and is due."""
+
+_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+
+
+def default_root() -> str:
+    """`$PROXMOX_GRAPH_MAIL_SPOOL`, or the package's spool."""
+    return os.environ.get("PROXMOX_GRAPH_MAIL_SPOOL", "/var/spool/proxmox-graph-mail")
+
+
+def is_id(name: str) -> bool:
+    """Is `name` a queue ID? Nothing else of what a user types becomes part of a path."""
+    return len(name) == ID_LENGTH and ID_LETTERS.issuperset(name)
+
+
+class Entry:
+    """One file of the queue as a scan sees it: its ID, when it is due (seconds since the epoch, 0: at once), its bytes."""
+
+    __slots__ = ("due", "id", "size")
+
+    def __init__(self, queue_id: str, due: float, size: int) -> None:
+        self.id = queue_id
+        self.due = due
+        self.size = size
+
+    def is_due(self, now: float) -> bool:
+        """May it be tried at `now`?"""
+        return self.due <= now or self.due > now + FARTHEST
+
+
+class Incoming:
+    """A message on its way into the queue: write, then commit or discard."""
+
+    def __init__(self, queue: str, line: bytes) -> None:
+        self.id = f"{time.time_ns() // 1000:013X}{os.urandom(3).hex().upper()[:5]}"
+        self.size = 0
+        self._queue = queue
+        self._path = f"{queue}/.{self.id}"
+        try:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            raise _translated(error, queue) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(self._fd, 0o640)  # whatever the caller's umask is
+            self._give_to_service_user()
+            self._write(line)
+        except OSError as error:
+            self.discard()
+            raise _translated(error, queue) from error
+
+    def write(self, chunk: bytes) -> None:
+        """Append to the message."""
+        try:
+            self._write(chunk)
+        except OSError as error:
+            self.discard()
+            raise _translated(error, self._queue) from error
+        self.size += len(chunk)
+
+    def commit(self) -> str:
+        """Make the message safe and return its queue ID. After this returns, the mail survives a loss of power."""
+        try:
+            os.utime(self._fd, (0, 0))
+            os.fsync(self._fd)
+            os.rename(self._path, f"{self._queue}/{self.id}")
+            sync_directory(self._queue)
+        except OSError as error:
+            self.discard()
+            raise _translated(error, self._queue) from error
+        os.close(self._fd)
+        return self.id
+
+    def discard(self) -> None:
+        """Leave nothing behind. What a kill leaves instead, the queue runner removes."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass  # never created, or renamed already: then the runner may send what we report as refused
+        try:
+            os.close(self._fd)
+        except OSError:
+            pass  # closed already
+
+    def _write(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def _give_to_service_user(self) -> None:
+        # Only a file's owner may set its time, and the time is the schedule. Root in a sandbox without CAP_CHOWN
+        # leaves the file its own; `Spool.defer` then takes it over by copying.
+        if os.geteuid() == 0:
+            owner = os.stat(self._queue)
+            if owner.st_uid != 0:
+                try:
+                    os.fchown(self._fd, owner.st_uid, owner.st_gid)
+                except PermissionError:
+                    pass
+
+
+class Spool:
+    """The directories under one root, and every change of state a message can make in them."""
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = default_root() if root is None else root
+        self.queue = f"{self.root}/queue"
+        self.failed = f"{self.root}/failed"
+
+    def create(self) -> None:
+        """Make the directories where they are missing (the package's come from tmpfiles.d)."""
+        try:
+            for path in (self.root, self.queue, self.failed):
+                if not os.path.isdir(path):
+                    os.makedirs(path)
+                    os.chmod(path, 0o2770)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def accept(self, line: bytes) -> Incoming:
+        """Begin a message whose first line is `line`."""
+        return Incoming(self.queue, line)
+
+    def scan(self) -> list[Entry]:
+        """The messages of the queue, oldest first."""
+        found = []
+        try:
+            with os.scandir(self.queue) as files:
+                for file in files:
+                    if is_id(file.name):
+                        try:
+                            status = file.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue  # sent or removed meanwhile
+                        if (status.st_mode & 0o170000) == 0o100000:
+                            found.append(Entry(file.name, status.st_mtime, status.st_size))
+        except OSError as error:
+            raise _translated(error, self.queue) from error
+        found.sort(key=lambda entry: entry.id)
+        return found
+
+    def scan_failed(self) -> list[Entry]:
+        """The messages of failed/, oldest first."""
+        return Spool._of(self.root, self.failed).scan()
+
+    def foreign(self) -> list[str]:
+        """Paths in queue/ that are neither messages nor their logs nor being written."""
+        names = [name for name in os.listdir(self.queue) if not is_id(name.removeprefix(".").removesuffix(".log"))]
+        links = [name for name in os.listdir(self.queue) if is_id(name) and not _is_regular(f"{self.queue}/{name}")]
+        return [f"{self.queue}/{name}" for name in sorted(names + links)]
+
+    def sweep(self, now: float) -> list[str]:
+        """Remove the `.ID` that killed writers left and logs whose message is gone; return what was removed."""
+        swept = []
+        for name in os.listdir(self.queue):
+            path = f"{self.queue}/{name}"
+            try:
+                if name.startswith(".") and is_id(name[1:]):
+                    if os.lstat(path).st_mtime < now - LEFTOVER_AGE and not _is_locked(path):
+                        os.unlink(path)
+                        swept.append(name)
+                elif name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(path[:-4]):
+                    os.unlink(path)
+            except FileNotFoundError:
+                continue
+        return swept
+
+    def open(self, queue_id: str, *, failed: bool = False) -> int:
+        """A file descriptor on the message. Raises FileNotFoundError if it is gone, SpoolError if it is no plain file."""
+        path = f"{self.failed if failed else self.queue}/{queue_id}"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _translated(error, path) from error
+        if (os.fstat(fd).st_mode & 0o170000) != 0o100000:
+            os.close(fd)
+            raise SpoolError(f"{path} is no plain file")
+        return fd
+
+    def due(self, queue_id: str) -> float | None:
+        """The time of the next attempt, or None if the message is no longer in the queue."""
+        try:
+            return os.lstat(f"{self.queue}/{queue_id}").st_mtime
+        except FileNotFoundError:
+            return None
+
+    def defer(self, queue_id: str, when: float) -> None:
+        """Set the next attempt to `when`, seconds since the epoch; 0 is at once."""
+        path = f"{self.queue}/{queue_id}"
+        try:
+            os.utime(path, (when, when), follow_symlinks=False)
+        except FileNotFoundError:
+            pass  # removed by an admin meanwhile
+        except PermissionError:
+            self._take_over(path, when)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def fail(self, queue_id: str) -> None:
+        """Move the message to failed/, with its log. Its bytes exist in exactly one place throughout."""
+        self._move(queue_id, self.queue, self.failed)
+
+    def requeue(self, queue_id: str) -> None:
+        """Move the message from failed/ back into the queue, due at once."""
+        os.utime(f"{self.failed}/{queue_id}", (0, 0), follow_symlinks=False)
+        self._move(queue_id, self.failed, self.queue)
+
+    def remove(self, queue_id: str, *, failed: bool = False) -> None:
+        """Unlink the message (it was sent, or an admin said so) and its log, and make that durable."""
+        directory = self.failed if failed else self.queue
+        try:
+            os.unlink(f"{directory}/{queue_id}")
+            sync_directory(directory)  # a mail that was sent must not come back with the power
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _translated(error, directory) from error
+        try:
+            os.unlink(f"{directory}/{queue_id}.log")
+        except OSError:
+            pass  # advisory; a later sweep takes it
+
+    def append_log(self, queue_id: str, line: bytes, *, durable: bool = False, failed: bool = False) -> None:
+        """Append one line to the message's log. Without `durable` a failure is no error: the log is advisory."""
+        path = f"{self.failed if failed else self.queue}/{queue_id}.log"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+            try:
+                os.write(fd, line)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if durable:
+                raise _translated(error, path) from error
+
+    def read_log(self, queue_id: str, *, failed: bool = False) -> bytes:
+        """What `append_log` wrote; empty if there is none."""
+        try:
+            fd = os.open(
+                f"{self.failed if failed else self.queue}/{queue_id}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+        except OSError:
+            return b""
+        with open(fd, "rb") as file:
+            return file.read(1 << 20)
+
+    def lock(self, *, wait: bool = False) -> int | None:
+        """Become the one queue runner: a descriptor that holds the lock until it is closed, or None if another has it."""
+        path = f"{self.root}/lock"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+            if os.geteuid() == 0 and (owner := os.stat(self.root)).st_uid != 0 and os.fstat(fd).st_uid == 0:
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+        except OSError as error:
+            raise _translated(error, path) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    @classmethod
+    def _of(cls, root: str, queue: str) -> "Spool":
+        spool = cls(root)
+        spool.queue = queue
+        return spool
+
+    def _move(self, queue_id: str, source: str, target: str) -> None:
+        try:
+            try:
+                os.rename(f"{source}/{queue_id}.log", f"{target}/{queue_id}.log")
+            except FileNotFoundError:
+                pass
+            os.rename(f"{source}/{queue_id}", f"{target}/{queue_id}")
+            sync_directory(target)
+            sync_directory(source)
+        except OSError as error:
+            raise _translated(error, target) from error
+
+    def _take_over(self, path: str, when: float) -> None:
+        """Replace a file that root left its own by an equal one of ours, and set its time."""
+        directory, name = path.rsplit("/", 1)
+        copy = f"{directory}/.{name}"
+        try:
+            with open(path, "rb") as source, open(copy, "wb", opener=_private) as target:
+                for chunk in _chunks(source.fileno()):
+                    target.write(chunk)
+                target.flush()
+                os.utime(target.fileno(), (when, when))
+                os.fsync(target.fileno())
+            os.rename(copy, path)
+            sync_directory(directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _translated(error, path) from error
+
+
+def sync_directory(path: str) -> None:
+    """Make renames and unlinks in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _chunks(fd: int) -> "Iterator[bytes]":
+    while chunk := os.read(fd, 1 << 16):
+        yield chunk
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return (os.lstat(path).st_mode & 0o170000) == 0o100000
+    except FileNotFoundError:
+        return True
+
+
+def _is_locked(path: str) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _translated(error: OSError, path: str) -> SpoolError:
+    if error.errno in _ACCESS:
+        return SpoolAccessError(f"cannot write the spool {path}: {error.strerror}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return SpoolError(f"the disk is full: cannot write the spool {path} ({error.strerror}); free some space, then send again")
+    return SpoolError(f"cannot use the spool {path}: {error.strerror}")

@@ -1,0 +1,110 @@
+"""Handing a message over the submit socket, for those who may not write the spool.
+
+The protocol is one exchange on a stream socket: a line of JSON (envelope fields and the size), then exactly that
+many bytes; the answer is `queued ID` or `refused STATUS REASON`, and with `wait` a second line
+`outcome STATUS REASON`. Every step is bounded, so that a receiver that hangs costs seconds, never a caller's hour.
+"""
+
+import os
+
+import _socket
+from _json import encode_basestring_ascii as _quote
+
+from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError
+from proxmox_graph_mail.submission.envelope import Envelope
+
+TIMEOUT = 10.0
+"""Seconds each step may take: connecting, sending a chunk, the answer (which waits for two fsyncs)."""
+ANSWER_LIMIT = 4096
+
+
+def hand_over(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0) -> "Answer":
+    """Give a message to reception and return its answer, once it is safe.
+
+    With `wait` the receiver waits that many seconds for the outcome. Raises ReceptionError if nobody answers
+    (temporary) or the receiver refuses (with the status it gives).
+    """
+    recipients = ",".join([_quote(recipient) for recipient in envelope.recipients])
+    request = (
+        f'{{"sender":{_quote(envelope.sender)},"recipients":[{recipients}],"full_name":{_quote(envelope.full_name)},'
+        f'"notify":{_quote(envelope.notify)},"wait":{wait:.1f},"size":{len(message)}}}\n'
+    ).encode("ascii")
+    path = f"{run}/submit"
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(TIMEOUT)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            raise ReceptionError(
+                f"cannot write the spool, and the submit socket {path} does not answer ({error.strerror or error}); "
+                "is proxmox-graph-mail-submit.socket running?"
+            ) from error
+        lines = Answer()
+        try:
+            connection.sendall(request)
+            connection.sendall(message)
+        except OSError as error:
+            # A refusal may come before the last byte went out: read it rather than guess.
+            if not lines.read(connection):
+                raise ReceptionError(f"the submit socket {path} broke off ({error.strerror or error})") from error
+        else:
+            lines.read(connection)
+            if wait and lines.first.startswith("queued "):
+                connection.settimeout(wait + TIMEOUT)
+                lines.read(connection)
+    finally:
+        connection.close()
+    verdict, _, rest = lines.first.partition(" ")
+    if verdict == "queued" and rest:
+        return lines
+    if verdict == "refused":
+        status, _, reason = rest.partition(" ")
+        raise ReceptionError(reason, int(status) if status.isdigit() else EX_TEMPFAIL)
+    raise ReceptionError(f"the submit socket {path} gave no answer within {TIMEOUT:.0f} s; the message may arrive all the same")
+
+
+class Answer:
+    """The lines a receiver answered so far."""
+
+    def __init__(self) -> None:
+        self._text = b""
+
+    @property
+    def first(self) -> str:
+        """`queued ID` or `refused STATUS REASON`; empty if none came."""
+        return self._line(0)
+
+    @property
+    def queue_id(self) -> str:
+        """The ID of `queued ID`."""
+        return self.first.partition(" ")[2]
+
+    @property
+    def outcome(self) -> tuple[int, str] | None:
+        """Status and reason of `outcome STATUS REASON`, if it came."""
+        word, _, rest = self._line(1).partition(" ")
+        status, _, reason = rest.partition(" ")
+        return (int(status), reason) if word == "outcome" and status.isdigit() else None
+
+    def read(self, connection: _socket.socket) -> bool:
+        """Read one line more; False if the other end said nothing more in time."""
+        lines = self._text.count(b"\n")
+        while self._text.count(b"\n") == lines and len(self._text) < ANSWER_LIMIT:
+            try:
+                chunk = connection.recv(ANSWER_LIMIT)
+            except OSError:
+                return False
+            if not chunk:
+                return False
+            self._text += chunk
+        return True
+
+    def _line(self, number: int) -> str:
+        lines = self._text.split(b"\n")
+        return lines[number].decode("utf-8", "replace") if number < len(lines) - 1 else ""
+
+
+def message_limit() -> int:
+    """Bytes of a message at most: no mailbox may send more than 150 MB, which base64 makes 205 MB in a mail."""
+    return int(os.environ.get("PROXMOX_GRAPH_MAIL_MESSAGE_LIMIT", 256 << 20))

@@ -1,0 +1,69 @@
+"""Standard input → safe: the one place where a message enters the spool, for sendmail, SMTP and reception alike.
+
+`take` writes the spool itself where this user may, and otherwise hands the message over the submit socket. Either
+way it returns only when the mail is safe, with its queue ID, and every acceptance is one line in syslog.
+"""
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.errors import ReceptionError, SpoolAccessError, SpoolError, TooLargeError
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.submission.handover import Answer, hand_over, message_limit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Taken:
+    """A message that is safe: its ID, and the receiver's answer if it went over the socket."""
+
+    __slots__ = ("answer", "id")
+
+    def __init__(self, queue_id: str, answer: Answer | None) -> None:
+        self.id = queue_id
+        self.answer = answer
+
+
+def take(spool: Spool, run: str, envelope: Envelope, chunks: "Iterable[bytes]", *, wait: float = 0.0) -> Taken:
+    """Make the message safe, by the spool or by the socket.
+
+    Raises SpoolError, ReceptionError or TooLargeError; then nothing is queued. The chunks may be read only in part
+    by then: the caller drains its input.
+    """
+    try:
+        return Taken(store(spool, envelope, chunks), None)
+    except SpoolAccessError as denied:
+        message = bytearray()
+        for chunk in chunks:
+            message += chunk
+            _check_size(len(message))
+        try:
+            answer = hand_over(run, envelope, bytes(message), wait=wait)
+        except ReceptionError as error:
+            if error.__cause__ is not None:  # nobody answered: the spool's own reason belongs to the story
+                raise SpoolError(f"{denied}; {error}") from error
+            raise
+        return Taken(answer.queue_id, answer)
+
+
+def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
+    """Write the message into the spool, make it safe, log it, and return its queue ID."""
+    incoming = spool.accept(envelope.encode())
+    try:
+        for chunk in chunks:
+            _check_size(incoming.size + len(chunk))
+            incoming.write(chunk)
+    except BaseException:
+        incoming.discard()
+        raise
+    queue_id = incoming.commit()
+    log.line(
+        f"{queue_id}: from=<{envelope.sender}>, uid={envelope.uid}, size={incoming.size}, nrcpt={len(envelope.recipients)}"
+    )
+    return queue_id
+
+
+def _check_size(size: int) -> None:
+    if size > (limit := message_limit()):
+        raise TooLargeError(f"the message is larger than {limit} bytes, more than any Exchange mailbox may send")

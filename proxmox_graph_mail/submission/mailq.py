@@ -1,0 +1,119 @@
+"""mailq, sendmail -bp and `queue list`: the queue as a list, in Postfix's layout or as JSON."""
+
+import json
+import os
+import time
+
+from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolError
+from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.spool import Entry, Spool
+from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def require_access(spool: Spool) -> None:
+    """Raise PrivilegeError unless this user may see and change the queue; SpoolError if there is none."""
+    if not os.path.isdir(spool.root):
+        raise SpoolError(f"there is no spool at {spool.root}; is the package installed, or $PROXMOX_GRAPH_MAIL_SPOOL wrong?")
+    if not os.access(spool.queue, os.R_OK | os.W_OK | os.X_OK):
+        raise PrivilegeError("only root and the service user may see the queue; try it with sudo")
+
+
+def show(spool: Spool, *, as_json: bool) -> int:
+    """Print the queue on standard output."""
+    from proxmox_graph_mail.submission.sendmail import say
+
+    require_access(spool)
+    found = listing(spool)
+    say(json.dumps(found, indent=1) + "\n" if as_json else table(found))
+    return EX_OK
+
+
+def listing(spool: Spool) -> "list[dict[str, Any]]":
+    """Every message of queue/ and failed/ as an object of the contract: id, state, arrived, sender, recipients, …
+
+    Times are RFC 3339 in UTC, sizes bytes of the message without its envelope. A damaged file is listed with what
+    can be known of it.
+    """
+    now = time.time()
+    rows = []
+    for failed, entries in ((False, spool.scan()), (True, spool.scan_failed())):
+        for entry in entries:
+            try:
+                rows.append(_row(spool, entry, failed=failed, now=now))
+            except FileNotFoundError:
+                continue  # sent while we read
+    return rows
+
+
+def read_envelope(spool: Spool, queue_id: str, *, failed: bool = False) -> tuple[Envelope, int]:
+    """The envelope of a message and the bytes its line takes. Raises FileNotFoundError, DataError or SpoolError."""
+    with open(spool.open(queue_id, failed=failed), "rb") as file:
+        line = file.readline(LINE_LIMIT)
+    return decode(line), len(line)
+
+
+def history(log: bytes) -> "list[dict[str, Any]]":
+    """The events of a message's log, oldest first; a line torn by a crash is left out."""
+    events = []
+    for line in log.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+def table(rows: "list[dict[str, Any]]") -> str:
+    """The listing in the layout of Postfix's mailq."""
+    if not rows:
+        return "Mail queue is empty\n"
+    out = ["-Queue ID-          --Size-- ----Arrival Time---- -Sender/Recipient-------\n"]
+    marks = {"held": "!", "failed": "#"}
+    for row in rows:
+        arrived = time.strftime("%a %b %e %H:%M:%S", time.localtime(row["arrived_epoch"])) if row["arrived"] else "unknown"
+        out.append(f"{row['id'] + marks.get(row['state'], ' '):<19} {row['size']:>8} {arrived:<20} {printable(row['sender'])}\n")
+        if row["reason"]:
+            again = f"; next attempt {row['next_attempt']}" if row["next_attempt"] else ""
+            out.append(f"{'':19} ({row['state']}: {printable(row['reason'])}{again})\n")
+        out += [f"{'':49} {printable(recipient)}\n" for recipient in row["recipients"]]
+        out.append("\n")
+    counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in ("queued", "deferred", "held", "failed")]
+    size = sum(row["size"] for row in rows) // 1024
+    out.append(f"-- {size} Kbytes in {len(rows)} Request{'s' if len(rows) > 1 else ''}: {', '.join(counts)}.\n")
+    return "".join(out)
+
+
+def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, Any]":
+    events = history(spool.read_log(entry.id, failed=failed))
+    tried = [event for event in events if event.get("status") in ("deferred", "held", "failed")]
+    last = tried[-1] if tried else {}
+    try:
+        envelope, skip = read_envelope(spool, entry.id, failed=failed)
+    except (DataError, SpoolError) as error:
+        envelope, skip = Envelope(sender="?", recipients=(), uid=-1, arrived=0), 0
+        last = {"reason": f"damaged: {error}", **last}
+    state = "failed" if failed else "queued" if entry.due == 0 and not last else str(last.get("status", "deferred"))
+    return {
+        "id": entry.id,
+        "state": state,
+        "arrived": stamp(envelope.arrived) if envelope.arrived else None,
+        "arrived_epoch": envelope.arrived,
+        "sender": envelope.sender,
+        "recipients": list(envelope.recipients),
+        "uid": envelope.uid,
+        "size": entry.size - skip,
+        "attempts": int(last.get("attempts", 0)),
+        "next_attempt": None if failed else stamp(entry.due if now < entry.due else now),
+        "reason": str(last.get("reason", "")),
+    }
+
+
+def stamp(seconds: float) -> str:
+    """RFC 3339, UTC, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

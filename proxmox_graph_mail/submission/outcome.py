@@ -1,0 +1,73 @@
+"""Waiting for a message's outcome, for -odi and `queue flush`: by the kernel's word on the queue directory.
+
+A message that leaves the queue was sent, or is in failed/; one whose next attempt was set (mtime not 0) was
+deferred or held, and the last line of its log says why. An admin's `queue remove` in the same seconds looks
+like sent.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import time
+
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
+from proxmox_graph_mail.spool import Spool
+
+_CHANGES = fcntl.DN_DELETE | fcntl.DN_RENAME | fcntl.DN_ATTRIB | fcntl.DN_CREATE | fcntl.DN_MULTISHOT
+
+
+class Watch:
+    """Wakes its owner when a directory changes (dnotify; the standard library has no inotify).
+
+    For a process's main thread; one at a time, for it owns SIGIO.
+    """
+
+    def __init__(self, directory: str) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.fcntl(self._fd, fcntl.F_NOTIFY, _CHANGES)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the directory changes; False after `seconds`."""
+        return signal.sigtimedwait({signal.SIGIO}, max(seconds, 0.0)) is not None
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self._fd)
+        while signal.sigtimedwait({signal.SIGIO}, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
+
+
+def wait_for(spool: Spool, queue_id: str, seconds: float) -> tuple[int, str]:
+    """The status of sysexits.h and the reason, once the message has an outcome or `seconds` are over."""
+    end = time.monotonic() + seconds
+    watch = Watch(spool.queue)
+    try:
+        while (outcome := outcome_of(spool, queue_id)) is None:
+            if not watch.wait(end - time.monotonic()):
+                return EX_TEMPFAIL, f"no outcome after {seconds:.0f} s; it is still being tried"
+    finally:
+        watch.close()
+    return outcome
+
+
+def outcome_of(spool: Spool, queue_id: str) -> tuple[int, str] | None:
+    """The status and reason of a message that has been tried since it was last due at once; None if it has not."""
+    due = spool.due(queue_id)
+    if due == 0:
+        return None
+    if due is not None:
+        return EX_TEMPFAIL, last_reason(spool.read_log(queue_id))
+    if os.path.lexists(f"{spool.failed}/{queue_id}"):
+        return EX_UNAVAILABLE, last_reason(spool.read_log(queue_id, failed=True))
+    return EX_OK, "sent"
+
+
+def last_reason(log: bytes) -> str:
+    """The reason in the last line of a message's log."""
+    try:
+        return str(json.loads(log.splitlines()[-1])["reason"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return "reason unknown"

@@ -1,0 +1,152 @@
+"""proxmox-graph-mail-receive: the other end of the submit socket. One connection, one message, one process.
+
+Started by systemd (`Accept=yes`) or any inetd with the connection as standard input and output, as the service
+user. It trusts nothing of what it reads: the uid is the kernel's word (SO_PEERCRED), sizes and times are bounded,
+the envelope is checked field by field. It answers `queued ID` only when the mail is safe. A client that stalls or
+vanishes leaves nothing behind.
+"""
+
+import json
+import os
+import sys
+import time
+
+import _socket
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.errors import EX_TEMPFAIL, DataError, MailError
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope
+from proxmox_graph_mail.submission.handover import message_limit
+from proxmox_graph_mail.submission.intake import store
+from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+IDLE = float(os.environ.get("PROXMOX_GRAPH_MAIL_RECEIVE_IDLE", "10"))
+"""Seconds a client may say nothing; it has the whole message in memory before it connects."""
+TOTAL = 60.0
+"""Seconds a whole message may take."""
+CHUNK = 1 << 16
+LONGEST_WAIT = 60.0
+
+
+class _Gone(Exception):  # noqa: N818 - the client's doing, nothing to report to it
+    pass
+
+
+def main() -> "NoReturn":
+    """The program: serve the connection that is standard input."""
+    log.setup("receive")
+    connection = _socket.socket(fileno=os.dup(0))
+    try:
+        uid = peer_uid(connection)
+        try:
+            answer = receive(connection, uid)
+        except MailError as error:
+            log.line(f"refused: {error} (status {error.status}, uid={uid})", log.WARNING)
+            answer = f"refused {error.status} {log.printable(str(error))}"
+        except _Gone as gone:
+            log.line(f"refused: {gone} (uid={uid})", log.WARNING)
+            sys.exit(EX_TEMPFAIL)
+        _send(connection, answer)
+    except OSError as error:
+        log.line(f"refused: {error.strerror} on the connection", log.WARNING)
+        sys.exit(EX_TEMPFAIL)
+    sys.exit(0)
+
+
+def peer_uid(connection: _socket.socket) -> int:
+    """Who is at the other end, as the kernel knows it (unix(7), SO_PEERCRED: pid, uid, gid as C ints)."""
+    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
+
+
+def receive(connection: _socket.socket, uid: int) -> str:
+    """Take one message; return the answer. Raises MailError if it is refused."""
+    end = time.monotonic() + TOTAL
+    line, rest = _request_line(connection, end)
+    envelope, size, wait = _request(line, uid)
+    spool = Spool()
+    queue_id = store(spool, envelope, _content(connection, rest, size, end))
+    wake_or_pass(spool, default_run())
+    if wait:
+        from proxmox_graph_mail.submission.outcome import wait_for
+
+        _send(connection, f"queued {queue_id}")
+        status, reason = wait_for(spool, queue_id, wait)
+        return f"outcome {status} {log.printable(reason)}"
+    return f"queued {queue_id}"
+
+
+def _request_line(connection: _socket.socket, end: float) -> tuple[bytes, bytes]:
+    data = bytearray()
+    while b"\n" not in data[-CHUNK:]:
+        if len(data) > LINE_LIMIT:
+            raise DataError(f"the request is longer than {LINE_LIMIT} bytes")
+        data += _receive(connection, end)
+    line, _, rest = bytes(data).partition(b"\n")
+    return line, rest
+
+
+def _request(line: bytes, uid: int) -> tuple[Envelope, int, float]:
+    try:
+        asked = json.loads(line)
+        sender, recipients, size, wait = asked["sender"], asked["recipients"], asked["size"], asked["wait"]
+        full_name, notify = asked["full_name"], asked["notify"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError("the request is not of the submit socket's protocol") from error
+    texts = [sender, full_name, notify, *(recipients if isinstance(recipients, list) else [None])]
+    if not all(isinstance(text, str) and len(text) <= 2000 for text in texts):
+        raise DataError("a field of the request has the wrong type or more than 2000 characters")
+    if not recipients:
+        raise DataError("the request names no recipients")
+    if type(size) is not int or not 0 <= size <= message_limit():
+        raise DataError(f"the message's size must be from 0 to {message_limit()} bytes")
+    if not isinstance(wait, int | float) or not 0 <= wait <= LONGEST_WAIT:
+        raise DataError(f"wait must be from 0 to {LONGEST_WAIT:.0f} seconds")
+    envelope = Envelope(
+        sender=sender, recipients=tuple(recipients), uid=uid, arrived=time.time(), full_name=full_name, notify=notify
+    )
+    return envelope, size, float(wait)
+
+
+def _content(connection: _socket.socket, first: bytes, size: int, end: float) -> "Iterator[bytes]":
+    """Exactly `size` bytes, the first of which came with the request."""
+    if len(first) > size:
+        raise DataError("more bytes than the request announced")
+    if first:
+        yield first
+    missing = size - len(first)
+    while missing:
+        chunk = _receive(connection, end)
+        if len(chunk) > missing:
+            raise DataError("more bytes than the request announced")
+        missing -= len(chunk)
+        yield chunk
+
+
+def _receive(connection: _socket.socket, end: float) -> bytes:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise _Gone(f"the client took longer than {TOTAL:.0f} s")
+    connection.settimeout(min(IDLE, left))
+    try:
+        chunk = connection.recv(CHUNK)
+    except TimeoutError:
+        raise _Gone(f"the client said nothing for {min(IDLE, left):.0f} s") from None
+    if not chunk:
+        raise _Gone("the client closed the connection before its message was complete")
+    return chunk
+
+
+def _send(connection: _socket.socket, line: str) -> None:
+    connection.settimeout(IDLE)
+    connection.sendall(f"{line}\n".encode("utf-8", "backslashreplace"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""sendmail, mailq and newaliases: options → envelope → safe → exit 0.
+
+Called by Proxmox, cron, smartd and every other program of the host. It reads standard input to its end whatever
+happens (Proxmox takes EPIPE for a failed notification, and a task worker dies of it), never touches network, DNS
+or settings, and ends with a status of sysexits.h: 0 when the mail is safe, 64 for a wrong command line, 75 when
+the mail could not be made safe and the caller should try again. What goes wrong is one line on standard error and
+one in syslog.
+"""
+
+import os
+import sys
+import time
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError, UsageError
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission import options
+from proxmox_graph_mail.submission.addresses import addresses
+from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.submission.header import header_complete, header_recipients
+from proxmox_graph_mail.submission.intake import take
+from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import NoReturn
+
+CHUNK = 1 << 16
+INTERACTIVE_WAIT = 60.0
+"""Seconds -odi waits for the outcome; then the mail is queued like any other and the status is 75."""
+
+
+def main() -> "NoReturn":
+    """The program: read sys.argv and standard input, exit."""
+    # A caller may close 0, 1 or 2. The spool file must not become anybody's standard error.
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+    name = os.path.basename(sys.argv[0]) if sys.argv else "sendmail"
+    name = name if name in ("mailq", "newaliases") else "sendmail"
+    log.setup(name)
+    takes_message = name == "sendmail"
+    try:
+        asked = options.parse(name, sys.argv[1:])
+        takes_message = asked.mode == options.DELIVER  # else standard input is not ours (a maintainer script's debconf)
+        status = run(asked)
+    except MailError as error:
+        status = refuse(name, str(error), error.status)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with us, the caller keeps its mail and is told so
+        status = refuse(name, f"unexpected {type(error).__name__}; the message was not taken, please report this", EX_TEMPFAIL)
+    if takes_message:
+        drain()
+    os._exit(status)  # nothing is buffered, and the interpreter's own farewell costs a millisecond
+
+
+def run(asked: options.Invocation) -> int:
+    """Do what the command line asks for; return the exit status."""
+    spool, run_directory = Spool(), default_run()
+    if asked.mode == options.DELIVER:
+        return deliver(asked, spool, run_directory)
+    if asked.mode == options.SMTP:
+        from proxmox_graph_mail.submission.smtp import dialogue
+
+        return dialogue(spool, run_directory)
+    if asked.mode == options.LIST:
+        from proxmox_graph_mail.submission.mailq import show
+
+        return show(spool, as_json=asked.json)
+    if asked.mode == options.RUN_QUEUE:
+        from proxmox_graph_mail.submission.mailq import require_access
+
+        require_access(spool)
+        for entry in spool.scan():
+            spool.defer(entry.id, 0)
+        wake_or_pass(spool, run_directory)
+    elif asked.mode == options.VERIFY:
+        from proxmox_graph_mail.submission.wake import companion
+
+        command = companion("route", "--", *recipients_of(asked.operands))
+        os.execv(command[0], command)
+    elif asked.mode == options.HELP:
+        say(HELP)
+    elif asked.mode == options.VERSION:
+        from proxmox_graph_mail import __version__
+
+        say(f"proxmox-graph-mail {__version__}\n")
+    return EX_OK  # NEWALIASES: /etc/aliases is read at each delivery, there is nothing to rebuild
+
+
+def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
+    """Take the message on standard input."""
+    uid = os.getuid()
+    recipients = recipients_of(asked.operands)
+    chunks = read(0, dot_ends=not asked.dot_is_data and os.isatty(0))
+    if asked.extract:
+        head, chunks = read_header(chunks)
+        recipients += header_recipients(head)
+    recipients = list(dict.fromkeys(recipients))
+    if not recipients:
+        raise UsageError(
+            "no recipients in To, Cc, Bcc or on the command line" if asked.extract
+            else "no recipients: name them on the command line, or use -t to take them from the header"
+        )  # fmt: skip
+    if not any(is_address(recipient) for recipient in recipients):
+        raise DataError(f"no recipient is an address: {' '.join(recipients)[:200]}")
+    envelope = Envelope(
+        sender=login_name(uid) if asked.sender is None else sender_of(asked.sender),
+        recipients=tuple(recipients),
+        uid=uid,
+        arrived=time.time(),
+        full_name=asked.full_name,
+        notify=asked.notify,
+    )
+    wait = INTERACTIVE_WAIT if asked.delivery == options.INTERACTIVE else 0.0
+    taken = take(spool, run_directory, envelope, chunks, wait=wait)
+    if asked.verbose:
+        say(f"queued as {taken.id}\n")
+    if taken.answer is None and asked.delivery != options.QUEUE_ONLY:
+        wake_or_pass(spool, run_directory)
+    if not wait:
+        return EX_OK
+    if taken.answer is None:
+        from proxmox_graph_mail.submission.outcome import wait_for
+
+        outcome = wait_for(spool, taken.id, wait)
+    else:
+        outcome = taken.answer.outcome or (EX_TEMPFAIL, "no outcome yet")
+    status, reason = outcome
+    if status != EX_OK:
+        complain("sendmail", f"{taken.id} is queued, but not sent: {reason}")
+    return status
+
+
+def recipients_of(operands: list[str]) -> list[str]:
+    """The addresses of the command line's operands, each an RFC 5322 list."""
+    found = []
+    for operand in operands:
+        for c in operand:
+            if (c < " " and c != "\t") or c == "\x7f":
+                raise DataError(f"control character {ord(c):#04x} in the recipient {log.printable(operand)}: not accepted")
+        found += addresses(operand)
+    return found
+
+
+def sender_of(argument: str) -> str:
+    """The envelope sender of -f's argument: an address, `Name <address>`, or empty for the null sender."""
+    return next(iter(addresses(argument)), "") if argument.isprintable() else argument
+
+
+def is_address(text: str) -> bool:
+    """Could this be a recipient? A local name or local@domain without blanks; delivery judges the rest."""
+    local, at, domain = text.rpartition("@")
+    return not any(c.isspace() for c in text) and bool(local and domain if at else text)
+
+
+def login_name(uid: int) -> str:
+    """The login name of a uid by /etc/passwd alone: the name service may ask the network."""
+    try:
+        with open("/etc/passwd", "rb") as passwd:
+            for line in passwd:
+                entry = line.split(b":")
+                if len(entry) > 2 and entry[2] == b"%d" % uid:
+                    return entry[0].decode("ascii", "replace")
+    except OSError:
+        pass
+    return f"uid{uid}"
+
+
+def read(fd: int, *, dot_ends: bool) -> "Iterator[bytes]":
+    """The input in chunks. A line with a single dot ends it only on a terminal: Proxmox never passes -i, and a log
+    that holds such a line must not be cut there."""
+    while True:
+        try:
+            chunk = os.read(fd, CHUNK)
+        except OSError:
+            return  # closed, or opened for writing only: as good as empty
+        if not chunk or (dot_ends and chunk == b".\n"):
+            return
+        yield chunk
+
+
+def read_header(chunks: "Iterable[bytes]") -> "tuple[bytes, Iterator[bytes]]":
+    """Read on until the header section is there; return it and an iterator over the whole message."""
+    rest = iter(chunks)
+    head = b""
+    for chunk in rest:
+        head += chunk
+        if header_complete(head):
+            break
+
+    def whole() -> "Iterator[bytes]":
+        yield head
+        yield from rest
+
+    return head, whole()
+
+
+def refuse(name: str, reason: str, status: int) -> int:
+    """Say on standard error and in syslog why nothing was taken."""
+    log.line(f"refused: {reason} (status {status}, uid={os.getuid()})", log.WARNING)
+    complain(name, reason)
+    return status
+
+
+def complain(name: str, text: str) -> None:
+    """One line on standard error."""
+    try:
+        os.write(2, f"{name}: {log.printable(text)}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody listens
+
+
+def say(text: str) -> None:
+    """Write to standard output."""
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError:
+        pass  # nobody listens
+
+
+def drain() -> None:
+    """Read what the caller still wants to write: a program that gets EPIPE believes, or dies of, it."""
+    if not os.isatty(0):
+        for _ in read(0, dot_ends=False):
+            pass
+
+
+HELP = """\
+usage: sendmail [options] [recipient ...]     take a message from standard input
+       sendmail -bp | mailq [--json]          show the queue
+       sendmail -q                            try everything in the queue now
+       sendmail -bv address ...               show who would get the mail; send nothing
+       sendmail -bs                           speak SMTP on standard input and output
+
+  -t            take the recipients from To, Cc and Bcc, besides those named
+  -i, -oi       a line with a single dot is text (it always is, but on a terminal)
+  -f address    envelope sender (also -r)
+  -F name       full name of the sender, where the message has no From
+  -odb          leave when the mail is safe; the queue runner sends it (default)
+  -odq          the same, and do not wake the queue runner
+  -odi          wait for the outcome; 75 means queued, but not sent yet
+  -v            print the queue ID
+  --            what follows are recipients
+  --help, --version
+
+Other options of sendmail, Postfix, exim, msmtp and nullmailer are accepted and
+mean nothing here. The queue is also seen and managed with proxmox-graph-mail(8).
+"""

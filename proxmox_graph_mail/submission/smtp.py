@@ -1,0 +1,211 @@
+"""sendmail -bs: a small SMTP dialogue on standard input and output (RFC 5321), for callers that speak only that.
+
+It takes a message exactly as `sendmail` does: `250` after DATA means the mail is safe. CRLF and bare LF both end a
+line (LSB). There is no relaying to guard, every client is a local program; what is bounded is line length, the
+number of recipients and silence.
+"""
+
+import os
+import time
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.addresses import addresses
+from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.submission.handover import message_limit
+from proxmox_graph_mail.submission.intake import take
+from proxmox_graph_mail.submission.sendmail import is_address
+from proxmox_graph_mail.submission.wake import wake_or_pass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IDLE = 300
+"""Seconds of silence after which the dialogue ends (RFC 5321 4.5.3.2.7)."""
+COMMAND_LIMIT = 4096
+RECIPIENT_LIMIT = 5000
+
+
+class _End(Exception):  # noqa: N818 - no error: the client left
+    pass
+
+
+class _Lines:
+    """The input as lines, each with its line end, of at most `limit` bytes at a time."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def next(self, limit: int) -> bytes:
+        import select
+
+        while True:
+            end = self._buffer.find(b"\n") + 1
+            if end or len(self._buffer) >= limit:
+                cut = min(end or limit, limit)
+                line, self._buffer = self._buffer[:cut], self._buffer[cut:]
+                return line
+            if not select.select([0], [], [], IDLE)[0]:
+                raise _End
+            chunk = os.read(0, 1 << 16)
+            if not chunk:
+                raise _End
+            self._buffer += chunk
+
+
+def dialogue(spool: Spool, run_directory: str) -> int:
+    """Speak until QUIT, end of input or silence; return the exit status."""
+    log.setup("smtp")
+    session = _Session(spool, run_directory)
+    try:
+        session.converse()
+    except (_End, OSError):
+        return EX_TEMPFAIL if session.sender is not None else EX_OK
+    return EX_OK
+
+
+class _Session:
+    def __init__(self, spool: Spool, run_directory: str) -> None:
+        self.sender: str | None = None
+        self.recipients: list[str] = []
+        self._spool = spool
+        self._run = run_directory
+        self._lines = _Lines()
+        self._host = os.uname().nodename
+        self._greeted = False
+
+    def converse(self) -> None:
+        self._say(f"220 {self._host} ESMTP proxmox-graph-mail")
+        while True:
+            raw = self._lines.next(COMMAND_LIMIT)
+            if not raw.endswith(b"\n"):
+                while not self._lines.next(COMMAND_LIMIT).endswith(b"\n"):
+                    pass
+                self._say("500 5.5.2 Error: line too long")
+                continue
+            verb, _, rest = raw.decode("utf-8", "surrogateescape").strip().partition(" ")
+            verb = verb.upper()
+            if verb == "QUIT":
+                self._say("221 2.0.0 Bye")
+                self.sender = None
+                return
+            try:
+                self._command(verb, rest.strip())
+            except DataError as error:
+                self._say(f"501 5.1.3 Error: {log.printable(str(error))}")
+
+    def _command(self, verb: str, rest: str) -> None:
+        if verb in ("HELO", "EHLO"):
+            self._reset()
+            self._greeted = True
+            if verb == "HELO":
+                self._say(f"250 {self._host}")
+            else:
+                self._say(
+                    f"250-{self._host}", "250-PIPELINING", f"250-SIZE {message_limit()}", "250-8BITMIME",
+                    "250-SMTPUTF8", "250 ENHANCEDSTATUSCODES",
+                )  # fmt: skip
+        elif verb == "MAIL":
+            self._mail(rest)
+        elif verb == "RCPT":
+            self._rcpt(rest)
+        elif verb == "DATA":
+            self._data()
+        elif verb == "RSET":
+            self._reset()
+            self._say("250 2.0.0 Ok")
+        elif verb == "NOOP":
+            self._say("250 2.0.0 Ok")
+        elif verb == "VRFY":
+            self._say("252 2.0.0 Send the mail, and the queue runner will see")
+        elif verb == "HELP":
+            self._say("214 2.0.0 EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT; see sendmail(8)")
+        else:
+            self._say("502 5.5.2 Error: command not recognized")
+
+    def _mail(self, rest: str) -> None:
+        path, parameters = _path("FROM:", rest)
+        if self.sender is not None:
+            self._say("503 5.5.1 Error: nested MAIL command")
+        elif path is None:
+            self._say("501 5.5.4 Syntax: MAIL FROM:<address>")
+        elif any(_too_large(parameter) for parameter in parameters.split()):
+            self._say(f"552 5.3.4 Error: the message is larger than {message_limit()} bytes")
+        else:
+            self.sender = path
+            self._say("250 2.1.0 Ok")
+
+    def _rcpt(self, rest: str) -> None:
+        path, _ = _path("TO:", rest)
+        if self.sender is None:
+            self._say("503 5.5.1 Error: need MAIL command")
+        elif path is None or not is_address(path):
+            self._say("501 5.1.3 Error: bad recipient address; syntax: RCPT TO:<address>")
+        elif len(self.recipients) >= RECIPIENT_LIMIT:
+            self._say("452 4.5.3 Error: too many recipients")
+        else:
+            self.recipients.append(path)
+            self._say("250 2.1.5 Ok")
+
+    def _data(self) -> None:
+        if not self.recipients:
+            self._say("503 5.5.1 Error: need RCPT command" if self.sender is not None else "503 5.5.1 Error: need MAIL command")
+            return
+        self._say("354 End data with <CR><LF>.<CR><LF>")
+        content = self._content()
+        try:
+            envelope = Envelope(
+                sender=self.sender or "", recipients=tuple(dict.fromkeys(self.recipients)), uid=os.getuid(), arrived=time.time()
+            )
+            taken = take(self._spool, self._run, envelope, content)
+        except MailError as error:
+            for _ in content:  # read to the dot, so that the answer is heard
+                pass
+            log.line(f"refused: {error} (status {error.status}, uid={os.getuid()})", log.WARNING)
+            self._say(f"{'451 4.3.0' if error.temporary else '554 5.3.0'} Error: {log.printable(str(error))}")
+        else:
+            if taken.answer is None:
+                wake_or_pass(self._spool, self._run)
+            self._say(f"250 2.0.0 Ok: queued as {taken.id}")
+        self._reset()
+
+    def _content(self) -> "Iterator[bytes]":
+        """The message up to the line with a single dot, dots unstuffed (RFC 5321 4.5.2)."""
+        begins = True
+        while True:
+            line = self._lines.next(1 << 16)
+            if begins:
+                if line in (b".\r\n", b".\n"):
+                    return
+                line = line.removeprefix(b".")
+            begins = line.endswith(b"\n")
+            yield line
+
+    def _reset(self) -> None:
+        self.sender = None
+        self.recipients = []
+
+    def _say(self, *lines: str) -> None:
+        data = "".join([f"{line}\r\n" for line in lines]).encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(1, data) :]
+
+
+def _path(keyword: str, rest: str) -> tuple[str | None, str]:
+    """The address of `FROM:<a@x> PARAMETERS`, with or without the angle brackets; None if there is none."""
+    if rest[: len(keyword)].upper() != keyword:
+        return None, ""
+    rest = rest[len(keyword) :].strip()
+    path, _, parameters = rest[1:].partition(">") if rest.startswith("<") else rest.partition(" ")
+    if rest.startswith("<") and ">" not in rest:
+        return None, ""
+    if not path.strip():
+        return "", parameters
+    return next(iter(addresses(f"<{path}>")), None), parameters
+
+
+def _too_large(parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
+    return name.upper() == "SIZE" and value.isdigit() and int(value) > message_limit()
