@@ -1,0 +1,131 @@
+"""Envelope recipients → who gets the mail, as To, Cc and Bcc.
+
+The envelope alone decides who gets a mail; the headers only decide where an address is shown. A local name
+(`root`, `root@pve1`) leads through /etc/aliases; `root`, and whatever stays local, to the administrator: MAIL_TO,
+else root's alias. Where neither says anything, to the sending mailbox itself, with a warning: somebody reads it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxmox_graph_mail.message.aliases import Aliases
+from proxmox_graph_mail.message.host import Host
+from proxmox_graph_mail.message.mail import Mail, Mailbox
+
+# What Exchange Online takes for an SMTP address, as strict as is certain: RFC 5321's dot-atoms, with UTF-8 (RFC 6531).
+_ADDRESS = re.compile(r"[^\s@<>(),;:\\\"\[\]\x00-\x1f\x7f\ud800-\udfff]+@[^\s@<>(),;:\\\"\[\]_\x00-\x2c\x7f\ud800-\udfff]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Who reads mail for local names: this host's names, its aliases, MAIL_TO and, at last, the sending mailbox."""
+
+    host: Host
+    aliases: Aliases
+    mail_to: tuple[str, ...]
+    sender: str
+
+    def resolve(self, recipient: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The addresses that get a recipient's mail, and warnings. An address elsewhere is returned as it is."""
+        local = self._local_name(recipient)
+        if local is None:
+            return (recipient,), ()
+        found: dict[str, None] = {}
+        warnings: list[str] = []
+        targets: tuple[str, ...] = (local,)
+        if local.lower() != "root":
+            expanded, problems = self.aliases.expand(local)
+            warnings += problems
+            targets = expanded or (local,)
+        for target in targets:
+            if self._local_name(target) is None:
+                found[target] = None
+            else:
+                administrators, problems = self.administrators()
+                warnings += problems
+                found.update(dict.fromkeys(administrators))
+        return tuple(found), tuple(dict.fromkeys(warnings))
+
+    def administrators(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """MAIL_TO, else where /etc/aliases leads root, else the sending mailbox, with warnings."""
+        if self.mail_to:
+            return self.mail_to, ()
+        expanded, warnings = self.aliases.expand("root")
+        found = tuple(target for target in expanded if self._local_name(target) is None)
+        if found:
+            return found, warnings
+        return (self.sender,), (
+            *warnings,
+            f"nobody is named for local mail: it goes to {self.sender}; set MAIL_TO, or root in /etc/aliases",
+        )
+
+    def _local_name(self, recipient: str) -> str | None:
+        local, at, domain = recipient.rpartition("@")
+        if not at:
+            return recipient
+        return local if local and self.host.is_local(domain) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """Who gets a mail. `invalid` are envelope recipients that are no addresses and get nothing."""
+
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    invalid: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.to) + len(self.cc) + len(self.bcc)
+
+    def addresses(self) -> tuple[str, ...]:
+        """Every address, in order."""
+        return tuple(mailbox.address for mailbox in (*self.to, *self.cc, *self.bcc))
+
+
+def recipients(envelope_recipients: Iterable[str], mail: Mail, directory: Directory) -> Recipients:
+    """Resolve the envelope and sort it by the headers.
+
+    To and Cc keep the headers' order and display names, for those whom the envelope has; the rest is Bcc, except
+    that a single recipient whom no header names is To.
+    """
+    wanted: dict[str, str] = {}  # lower case → as written
+    warnings: list[str] = []
+    invalid: list[str] = []
+    for recipient in envelope_recipients:
+        addresses, problems = directory.resolve(recipient)
+        warnings += problems
+        for address in addresses:
+            if is_address(address):
+                wanted.setdefault(address.lower(), address)
+            else:
+                invalid.append(address)
+    to = _shown(mail.to, wanted, directory)
+    cc = _shown(mail.cc, wanted, directory)
+    rest = tuple(Mailbox("", address) for address in wanted.values())
+    if not to and not cc and len(rest) == 1:
+        to, rest = rest, ()
+    return Recipients(to, cc, rest, tuple(dict.fromkeys(invalid)), tuple(dict.fromkeys(warnings)))
+
+
+def is_address(text: str) -> bool:
+    """Is it an address that Graph may be asked to send to? One bad one would make Graph refuse the whole mail."""
+    if not _ADDRESS.fullmatch(text) or len(text) > 320:
+        return False
+    local, _, domain = text.rpartition("@")
+    return not any(part.startswith(".") or part.endswith(".") or ".." in part for part in (local, domain))
+
+
+def _shown(header: tuple[Mailbox, ...], wanted: dict[str, str], directory: Directory) -> tuple[Mailbox, ...]:
+    """The wanted addresses that a header names, each taken off `wanted`."""
+    shown = []
+    for mailbox in header:
+        if not wanted:
+            break
+        for address in directory.resolve(mailbox.address)[0]:
+            if (key := address.lower()) in wanted:
+                same = mailbox.address.lower() == key
+                shown.append(Mailbox(mailbox.name if same else "", wanted.pop(key)))
+    return tuple(shown)
