@@ -1,0 +1,262 @@
+"""The settings: read once, checked, frozen.
+
+A key is looked for in the environment, in `$CREDENTIALS_DIRECTORY` (systemd-creds: one file a key, lower case), then
+in the files: `$PROXMOX_GRAPH_MAIL_CONFIG` alone if it is set, else /etc/proxmox-graph-mail.conf, else
+/etc/pve/priv/proxmox-graph-mail.conf. Files are dotenv: `KEY=value` lines. An unknown `GRAPH_*` or `MAIL_*` key, or
+a bad value, raises SettingsError, which names key, file and line; a secret's value is never part of a message.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from proxmox_graph_mail.errors import SettingsError
+
+HOST_FILE = Path("/etc/proxmox-graph-mail.conf")
+CLUSTER_FILE = Path("/etc/pve/priv/proxmox-graph-mail.conf")
+
+Credential = Literal["secret", "certificate", "federated", "managed-identity"]
+Cloud = Literal["global", "usgov", "dod", "china"]
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*)\.)+[A-Za-z]{2,}")
+_ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\"]+")
+_DURATION = re.compile(r"(\d{1,6})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL)_\w*", re.IGNORECASE)
+_HINTS = {"missing": "it is not set", "extra_forbidden": "unknown key"}
+
+
+class Settings(BaseSettings):
+    """The keys of proxmox-graph-mail.conf(5), in lower case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    graph_tenant_id: str = ""
+    graph_client_id: str = ""
+    graph_client_secret: SecretStr | None = None
+    graph_client_certificate: Path | None = None
+    graph_federated_token_file: Path | None = None
+    graph_credential: Credential = "secret"
+    graph_sender: str
+    credential_expires: date | None = None
+    mail_to: str = ""
+    graph_cloud: Cloud = "global"
+    graph_authority: str = ""
+    graph_endpoint: str = ""
+    graph_ca_file: Path | None = None
+    graph_save_to_sent_items: bool = False
+    mail_format: Literal["json", "mime"] = "json"
+    queue_lifetime: float = Field(default=5 * 86400.0)
+    https_proxy: str = ""
+    no_proxy: str = ""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence; `init_settings` carries what `load` read from the files."""
+        return env_settings, file_secret_settings, _Files(settings_cls, init_settings())
+
+    @field_validator("graph_tenant_id")
+    @classmethod
+    def _tenant(cls, value: str) -> str:
+        if value and not _GUID.fullmatch(value) and not _DOMAIN.fullmatch(value):
+            raise ValueError("neither a GUID nor a domain; the overview page of the app registration shows it")
+        return value
+
+    @field_validator("graph_client_id")
+    @classmethod
+    def _client(cls, value: str) -> str:
+        if value and not _GUID.fullmatch(value):
+            raise ValueError("no GUID; the overview page of the app registration shows it as Application (client) ID")
+        return value
+
+    @field_validator("graph_client_secret")
+    @classmethod
+    def _secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and _GUID.fullmatch(value.get_secret_value()):
+            raise ValueError("this is the secret's ID, a GUID; what is wanted is the secret's Value, shown only when it is made")
+        return value
+
+    @field_validator("graph_sender")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        if not _ADDRESS.fullmatch(value):
+            raise ValueError("no mail address; it is the mailbox to send as, for example pve@example.com")
+        return value
+
+    @field_validator("mail_to")
+    @classmethod
+    def _mail_to(cls, value: str) -> str:
+        for address in value.replace(",", " ").split():
+            if not _ADDRESS.fullmatch(address):
+                raise ValueError(f"{address} is no mail address; it is one address or several with commas")
+        return value
+
+    @field_validator("graph_authority", "graph_endpoint")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not value:
+            return value
+        url = urlsplit(value)
+        loopback = url.hostname in ("localhost", "127.0.0.1", "::1")
+        if not url.hostname or url.scheme not in ("https", "http") or (url.scheme == "http" and not loopback):
+            raise ValueError("it must be an https:// URL (plain http only to loopback)")
+        if url.path.strip("/") or url.query or url.fragment or url.username or url.password:
+            raise ValueError("it is a base URL without tenant, version or path, such as https://graph.microsoft.com")
+        return value.rstrip("/")
+
+    @field_validator("queue_lifetime", mode="before")
+    @classmethod
+    def _lifetime(cls, value: object) -> object:
+        if isinstance(value, str):
+            match = _DURATION.fullmatch(value.strip())
+            if not match or int(match[1]) == 0:
+                raise ValueError("no duration; it is a number and s, m, h, d or w, such as 5d")
+            return float(int(match[1]) * _SECONDS[match[2]])
+        return value
+
+    @field_validator("graph_client_certificate", "graph_federated_token_file", "graph_ca_file")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("it must be an absolute path")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _told_credential(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Without GRAPH_CREDENTIAL, the key that is set tells the kind."""
+        if not values.get("graph_credential"):
+            if values.get("graph_client_certificate"):
+                values["graph_credential"] = "certificate"
+            elif values.get("graph_federated_token_file") and not values.get("graph_client_secret"):
+                values["graph_credential"] = "federated"
+        return values
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        wanted = {
+            "secret": ("GRAPH_CLIENT_SECRET", self.graph_client_secret),
+            "certificate": ("GRAPH_CLIENT_CERTIFICATE", self.graph_client_certificate),
+            "federated": ("GRAPH_FEDERATED_TOKEN_FILE", self.graph_federated_token_file),
+            "managed-identity": ("", True),
+        }
+        key, value = wanted[self.graph_credential]
+        missing = [key] if not value else []
+        if self.graph_credential != "managed-identity":
+            missing += [k for k, v in (("GRAPH_TENANT_ID", self.graph_tenant_id), ("GRAPH_CLIENT_ID", self.graph_client_id)) if not v]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)} missing (the credential is: {self.graph_credential})")
+        return self
+
+    def mail_to_addresses(self) -> tuple[str, ...]:
+        """MAIL_TO as addresses."""
+        return tuple(self.mail_to.replace(",", " ").split())
+
+    def files(self) -> tuple[Path, ...]:
+        """Files whose change may mend a refusal: the settings files and the credential's."""
+        named = (self.graph_client_certificate, self.graph_federated_token_file, self.graph_ca_file)
+        return (*settings_files(os.environ), *(path for path in named if path))
+
+
+class _Files(PydanticBaseSettingsSource):
+    """What the files said, as the last source."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {key: value for key, value in self._values.items() if value != ""}
+
+
+def settings_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files that are read, first found wins per key."""
+    named = environment.get("PROXMOX_GRAPH_MAIL_CONFIG")
+    return (Path(named),) if named else (HOST_FILE, CLUSTER_FILE)
+
+
+def load() -> Settings:
+    """Read and check the settings. Raises SettingsError."""
+    values: dict[str, str] = {}
+    origin: dict[str, str] = {}
+    paths = settings_files(os.environ)
+    for path in paths:
+        for key, (value, line) in _read(path).items():
+            if key not in values:
+                values[key] = value
+                origin[key] = f"{path}, line {line}"
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    secrets = directory if directory and Path(directory).is_dir() else None
+    try:
+        return Settings(_secrets_dir=secrets, **values)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        place = _origin(key, origin, secrets, paths)
+        reason = _HINTS.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
+        raise SettingsError(f"{place}: {key.upper()}: {reason}" if key else f"{place}: {reason}") from None
+
+
+def _origin(key: str, origin: Mapping[str, str], secrets: str | None, paths: tuple[Path, ...]) -> str:
+    if key and any(name.lower() == key for name in os.environ):
+        return "the environment"
+    if key and secrets and (Path(secrets) / key).exists():
+        return str(Path(secrets) / key)
+    return origin.get(key) or " or ".join(str(path) for path in paths)
+
+
+def _read(path: Path) -> dict[str, tuple[str, int]]:
+    """The known keys of one file, lower case, with value and line. An absent file is empty."""
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 text (byte {error.start})") from None
+    found: dict[str, tuple[str, int]] = {}
+    for binding in parse_stream(StringIO(text)):
+        line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
+        if binding.error:
+            raise SettingsError(f"{path}, line {line}: not of the form KEY=value")
+        if binding.key is None:
+            continue
+        key = binding.key.lower()
+        if key in Settings.model_fields:
+            if key in found:
+                raise SettingsError(f"{path}, line {line}: {binding.key} is set a second time (first in line {found[key][1]})")
+            found[key] = (binding.value or "", line)
+        elif _OURS.fullmatch(binding.key):
+            raise SettingsError(f"{path}, line {line}: {binding.key}: unknown key{_nearest(key)}")
+    return found
+
+
+def _nearest(key: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, Settings.model_fields, 1)
+    return f"; is {near[0].upper()} meant?" if near else "; proxmox-graph-mail.conf(5) has the list"
