@@ -1,0 +1,72 @@
+"""The one HTTP client: keep-alive, timeouts, proxy, CA file; no redirect is followed, no answer is read without bound."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from proxmox_graph_mail import __version__
+from proxmox_graph_mail.errors import SettingsError
+
+TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=60.0)
+"""Seconds. Reading waits for Exchange to take the message, which it does within seconds or hardly at all."""
+KEEP_ALIVE = 60.0
+"""Seconds an idle connection is kept: shorter than Microsoft's front doors keep theirs, so that theirs never ends first."""
+ANSWER_LIMIT = 1 << 20
+"""Bytes read of an answer; a token is 3 kB, an error 1 kB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers and the first ANSWER_LIMIT bytes of an answer."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The content as text; answers of Graph and Entra are UTF-8."""
+        return self.content.decode("utf-8", "replace")
+
+
+def client(ca_file: Path | None = None) -> httpx.Client:
+    """A client that trusts the system's certificates and `ca_file`, and honours HTTPS_PROXY and NO_PROXY.
+
+    Raises SettingsError if the CA file cannot be read.
+    """
+    trust = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            trust.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "no PEM certificates in it"
+            raise SettingsError(f"GRAPH_CA_FILE {ca_file}: {reason}") from error
+    return httpx.Client(
+        verify=trust,
+        timeout=TIMEOUT,
+        limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE),
+        follow_redirects=False,
+        headers={"User-Agent": f"proxmox-graph-mail/{__version__}"},
+    )
+
+
+def request(
+    http: httpx.Client,
+    method: str,
+    url: str,
+    *,
+    content: bytes | None = None,
+    data: dict[str, str] | None = None,
+    params: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """One request. Raises httpx.HTTPError; what each means for a mail is in graph/transport.py."""
+    with http.stream(method, url, content=content, data=data, params=params, headers=headers) as response:
+        body = bytearray()
+        for chunk in response.iter_bytes(1 << 14):
+            body += chunk
+            if len(body) >= ANSWER_LIMIT:
+                break
+        return Answer(response.status_code, response.headers, bytes(body[:ANSWER_LIMIT]))

@@ -1,0 +1,190 @@
+"""Mail and recipients → the Graph message, the JSON that sendMail takes. Pure functions.
+
+The rules are Graph's: `message` resource (v1.0 metadata), at most five headers, each beginning with x-; In-Reply-To
+and References by extended property (MS-OXPROPS PidTagInReplyToId, PidTagInternetReferences).
+"""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+from proxmox_graph_mail.graph import twin
+from proxmox_graph_mail.message.host import Host
+from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
+from proxmox_graph_mail.message.recipients import Recipients, is_address
+
+REQUEST_LIMIT = 4_000_000
+"""Bytes of a request that Graph takes: 4 MB (large messages go another way)."""
+RECIPIENT_LIMIT = 500
+"""Recipients of one message, Exchange Online's default."""
+SUBJECT_LIMIT = 255
+"""Characters of a subject (PidTagSubject)."""
+HEADER_LIMIT = 5
+LATE = 900.0
+"""Seconds after which a mail says at its top that it is late."""
+
+_HEADER_NAME = re.compile(r"[xX]-[!-9;-~]+")
+_NOT_PASSED_ON = re.compile(
+    r"x-(?:ms-exchange-|original-to$|original-date$|cron-env$|priority$|msmail-priority$|auto-response-suppress$|queue-id$)",
+    re.IGNORECASE,
+)
+_MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the message itself does not say: the queue ID, when (seconds since the epoch) and by whom it was handed in,
+    what time it is, and on which host."""
+
+    queue_id: str
+    arrived: float
+    now: float
+    host: Host
+    sender: str
+    user: str
+    full_name: str = ""
+
+
+def graph_message(mail: Mail, recipients: Recipients, at: Circumstances, *, headers: bool = True) -> dict[str, Any]:
+    """The `message` of sendMail. Without `headers`, for a cloud whose message has no internetMessageHeaders."""
+    inline, attachments = _attachments(mail)
+    message: dict[str, Any] = {
+        "subject": _subject(mail.subject),
+        "body": {"contentType": "html", "content": _body(mail, at)},
+        "from": {"emailAddress": {"address": at.sender, "name": display_name(mail.sender, at)}},
+        "internetMessageId": message_id(mail, at),
+    }
+    for key, people in (
+        ("toRecipients", recipients.to), ("ccRecipients", recipients.cc), ("bccRecipients", recipients.bcc),
+        ("replyTo", _reply_to(mail, at.host)),
+    ):  # fmt: skip
+        if people:
+            message[key] = [_recipient(mailbox) for mailbox in people]
+    if mail.importance != "normal":
+        message["importance"] = mail.importance
+    if headers:
+        message["internetMessageHeaders"] = _headers(mail, at)
+    properties = [("String 0x1042", mail.in_reply_to), ("String 0x1039", mail.references)]
+    if values := [{"id": tag, "value": value} for tag, value in properties if value]:
+        message["singleValueExtendedProperties"] = values
+    if files := [*(_file(a, inline=True) for a in inline), *(_file(a, inline=False) for a in attachments)]:
+        message["attachments"] = files
+    return message
+
+
+def request_body(message: dict[str, Any], *, save_to_sent_items: bool) -> bytes:
+    """The request of sendMail as bytes."""
+    body = {"message": message, "saveToSentItems": save_to_sent_items}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def message_id(mail: Mail, at: Circumstances) -> str:
+    """The original Message-ID, or one made of queue ID and host: the same on every attempt."""
+    if _MESSAGE_ID.fullmatch(mail.message_id) and mail.message_id.isascii():
+        return mail.message_id
+    return f"<{at.queue_id}@{re.sub(r'[^A-Za-z0-9.-]', '-', at.host.fqdn)}>"
+
+
+def display_name(sender: Mailbox | None, at: Circumstances) -> str:
+    """The name that tells host and origin: `root@pve1 (Cron Daemon)`; of a real address: `ops@example.com via pve1`."""
+    if sender is None:
+        sender = Mailbox(at.full_name, at.user)
+    local, _, domain = sender.address.rpartition("@") if "@" in sender.address else (sender.address, "", "")
+    if domain and not at.host.is_local(domain):
+        return _name(f"{sender.name or sender.address} via {at.host.name}")
+    name = sender.name if sender.name.lower() != local.lower() else ""
+    return _name(f"{local or at.user}@{at.host.name}{f' ({name})' if name else ''}")
+
+
+def _subject(subject: str) -> str:
+    clean = twin.visible(subject).replace("\n", " ").replace("\t", " ").strip()
+    return clean if len(clean) <= SUBJECT_LIMIT else f"{clean[: SUBJECT_LIMIT - 1]}…"
+
+
+def _body(mail: Mail, at: Circumstances) -> str:
+    if mail.html is not None:
+        page = twin.legal(mail.html)
+        for text in mail.appended:
+            if text.strip():
+                page = twin.append(page, f"<hr>{twin.block(text)}")
+    else:
+        page = twin.twin(mail.text or "")
+    if len(mail.subject) > SUBJECT_LIMIT:
+        page = twin.prepend(page, twin.note(f"Subject: {mail.subject}"))
+    late = at.now - at.arrived
+    if late > LATE:
+        handed_in = datetime.fromtimestamp(at.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+        page = twin.prepend(page, twin.note(f"Late: handed in on {at.host.name} at {handed_in}, sent {duration(late)} later."))
+    return page
+
+
+def duration(seconds: float) -> str:
+    """`3 days 2 hours`, `2 hours 5 minutes`, `16 minutes`."""
+    minutes = int(seconds // 60)
+    units = ((minutes // 1440, "day"), (minutes // 60 % 24, "hour"), (minutes % 60, "minute"))
+    words = [f"{count} {unit}{'s' if count != 1 else ''}" for count, unit in units if count]
+    return " ".join(words[:2]) or "0 minutes"
+
+
+def _reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:
+    """Reply-To, else From, where it is an address that somebody elsewhere can answer to."""
+    for people in (mail.reply_to, (mail.sender,) if mail.sender else ()):
+        real = tuple(m for m in people if is_address(m.address) and not host.is_local(m.address.rpartition("@")[2]))
+        if real:
+            return real
+    return ()
+
+
+def _headers(mail: Mail, at: Circumstances) -> list[dict[str, str]]:
+    date = mail.date or datetime.fromtimestamp(at.arrived, UTC).astimezone()
+    found = [
+        ("X-Auto-Response-Suppress", "All"),
+        ("X-Original-Date", format_datetime(date)),
+        ("X-Queue-ID", f"{at.queue_id}@{at.host.name}"),
+    ]
+    for name, value in mail.headers:
+        if len(found) == HEADER_LIMIT:
+            break
+        # Long values are of no use to a reader, and Exchange's limit for them is not documented.
+        if _HEADER_NAME.fullmatch(name) and not _NOT_PASSED_ON.match(name) and len(name) + len(value) <= 900:
+            found.append((name, value))
+    return [{"name": name, "value": twin.visible(value)} for name, value in found]
+
+
+def _attachments(mail: Mail) -> tuple[list[Attachment], list[Attachment]]:
+    """Inline ones that an HTML body shows, and the others. A Content-ID that occurs twice counts once."""
+    inline, others, seen = [], [], set()
+    for attachment in mail.attachments:
+        if attachment.inline and mail.html is not None and attachment.content_id not in seen:
+            seen.add(attachment.content_id)
+            inline.append(attachment)
+        else:
+            others.append(attachment)
+    return inline, others
+
+
+def _file(attachment: Attachment, *, inline: bool) -> dict[str, Any]:
+    file: dict[str, Any] = {
+        "@odata.type": "#microsoft.graph.fileAttachment",
+        "name": twin.visible(attachment.name) or "attachment",
+        "contentType": attachment.content_type,
+        "contentBytes": base64.b64encode(attachment.content).decode("ascii"),
+    }
+    if inline:
+        file |= {"isInline": True, "contentId": twin.visible(attachment.content_id)}
+    return file
+
+
+def _recipient(mailbox: Mailbox) -> dict[str, Any]:
+    address = {"address": mailbox.address}
+    if name := _name(mailbox.name):
+        address["name"] = name
+    return {"emailAddress": address}
+
+
+def _name(name: str) -> str:
+    return " ".join(twin.visible(name).split())[:256]

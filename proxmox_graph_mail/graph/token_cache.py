@@ -1,0 +1,146 @@
+"""The token cache on disk: one token for all processes, and one question to Entra when it ends.
+
+    STATE/tokens.json   0600, replaced atomically: tokens and refusals, keyed by cloud, tenant, client and credential
+    STATE/tokens.lock   held (flock) while asking Entra and writing
+
+Entra answers many equal requests with AADSTS50196; so whoever finds the token ended takes the lock, reads again, and
+only then asks. A refusal of the credential is kept too, for REFUSAL_MEMORY: a queue of 500 mails asks once.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from proxmox_graph_mail.graph.credential import Credential, CredentialError, Token
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.retry_after import LONGEST
+
+MARGIN = 300.0
+"""Seconds before its end from which a token is renewed."""
+REFUSAL_MEMORY = 300.0
+"""Seconds a refusal is believed without asking again. A changed credential has another key and asks at once."""
+BUSY_MEMORY = 5.0
+"""Seconds a transient failure is believed."""
+
+
+class TokenCache:
+    """The access tokens of one credential. Safe for threads and processes."""
+
+    def __init__(
+        self, state: Path, credential: Credential, http: httpx.Client, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path = state / "tokens.json"
+        self._lock_path = state / "tokens.lock"
+        self._credential = credential
+        self._http = http
+        self._clock = clock
+        self._token: Token | None = None
+        self._mutex = threading.Lock()
+
+    def get(self) -> Token:
+        """A token with at least MARGIN to go. Raises CredentialError."""
+        with self._mutex:
+            if self._token is None or not self._fresh(self._token):
+                self._token = self._renew(rejected=None, claims=None)
+            return self._token
+
+    def replace(self, rejected: Token, claims: str | None = None) -> Token:
+        """A token other than one that Graph refused (another process may have it already). Raises CredentialError."""
+        with self._mutex:
+            if self._token is None or self._token.value == rejected.value or claims:
+                self._token = None
+                self._token = self._renew(rejected, claims)
+            return self._token
+
+    def _renew(self, rejected: Token | None, claims: str | None) -> Token:
+        with self._locked():
+            now = self._clock()
+            entries = self._read()
+            key = self._credential.key
+            known = _token(entries.get(key))
+            if known and self._fresh(known) and (rejected is None or (known.value != rejected.value and not claims)):
+                return known
+            if refusal := _refusal(entries.get(key), now):
+                raise CredentialError(refusal)
+            entries = {other: entry for other, entry in entries.items() if other != key and entry.get("expires", 0) > now}
+            try:
+                token = self._credential.acquire(self._http, now, claims)
+            except CredentialError as error:
+                self._write(entries | {key: _remembered(error.outcome, now)})
+                raise
+            self._write(entries | {key: {"token": token.value, "expires": token.expires}})
+            return token
+
+    def _fresh(self, token: Token) -> bool:
+        return self._clock() < token.expires - MARGIN
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            reason = f"cannot write the token cache {self._lock_path}: {error.strerror}"
+            raise CredentialError(Outcome(Status.TRANSIENT, reason, "TokenCache", shared=True)) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            found = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}  # absent, or damaged: then a new token is asked for
+        return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+
+    def _write(self, entries: dict[str, dict[str, Any]]) -> None:
+        temporary = self._path.with_suffix(".new")
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump(entries, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._path)
+        except OSError:
+            # A full disk must not stop mail: this process has its token, others ask for their own.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def _token(entry: dict[str, Any] | None) -> Token | None:
+    if entry is None or not isinstance(entry.get("token"), str) or not isinstance(entry.get("expires"), int | float):
+        return None
+    return Token(entry["token"], entry["expires"])
+
+
+def _refusal(entry: dict[str, Any] | None, now: float) -> Outcome | None:
+    """What Entra answered last time, if that is to be believed still."""
+    if entry is None or "reason" not in entry:
+        return None
+    left = float(entry.get("expires", 0)) - now
+    if not 0 < left <= LONGEST:
+        return None
+    return Outcome(Status(entry["status"]), str(entry["reason"]), str(entry.get("code", "")), left if entry.get("wait") else 0.0, shared=True)
+
+
+def _remembered(outcome: Outcome, now: float) -> dict[str, Any]:
+    memory = REFUSAL_MEMORY if outcome.status is Status.HELD else BUSY_MEMORY
+    return {
+        "status": str(outcome.status),
+        "reason": outcome.reason,
+        "code": outcome.code,
+        "wait": outcome.retry_after > 0,
+        "expires": now + max(memory, outcome.retry_after),
+    }
