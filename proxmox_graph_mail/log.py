@@ -10,10 +10,9 @@ Control characters become `?`: what a caller passed cannot forge a second line. 
 token or a secret. Python's logging is not used: `sendmail` cannot afford the import, and one way is enough.
 """
 
+import _socket  # socket imports selectors and enum, half of what a start of Python costs
 import os
 import time
-
-import _socket  # socket imports selectors and enum, half of what a start of Python costs
 
 ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 """Severities of RFC 5424, 6.2.1."""

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     graph_save_to_sent_items: bool = False
     mail_format: Literal["json", "mime"] = "json"
     queue_lifetime: float = Field(default=5 * 86400.0)
-    https_proxy: str = ""
+    https_proxy: SecretStr = SecretStr("")  # it may hold a password
     no_proxy: str = ""
 
     @classmethod
@@ -163,7 +163,9 @@ class Settings(BaseSettings):
         key, value = wanted[self.graph_credential]
         missing = [key] if not value else []
         if self.graph_credential != "managed-identity":
-            missing += [k for k, v in (("GRAPH_TENANT_ID", self.graph_tenant_id), ("GRAPH_CLIENT_ID", self.graph_client_id)) if not v]
+            missing += [
+                k for k, v in (("GRAPH_TENANT_ID", self.graph_tenant_id), ("GRAPH_CLIENT_ID", self.graph_client_id)) if not v
+            ]
         if missing:
             raise ValueError(f"{' and '.join(missing)} missing (the credential is: {self.graph_credential})")
         return self
@@ -211,7 +213,7 @@ def load() -> Settings:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     secrets = directory if directory and Path(directory).is_dir() else None
     try:
-        return Settings(_secrets_dir=secrets, **values)  # type: ignore[arg-type]  # checked by pydantic
+        return Settings(_secrets_dir=secrets, **values)  # type: ignore[arg-type, call-arg]  # pydantic checks
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         key = str(first["loc"][0]) if first["loc"] else ""
@@ -235,7 +237,9 @@ def _read(path: Path) -> dict[str, tuple[str, int]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640") from error
+        raise SettingsError(
+            f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
+        ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not UTF-8 text (byte {error.start})") from None
     found: dict[str, tuple[str, int]] = {}

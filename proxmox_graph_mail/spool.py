@@ -148,7 +148,7 @@ class Spool:
             for path in (self.root, self.queue, self.failed):
                 if not os.path.isdir(path):
                     os.makedirs(path)
-                    os.chmod(path, 0o2770)
+                    os.chmod(path, 0o2770)  # noqa: S103 - the service group's, and nobody else's
         except OSError as error:
             raise _translated(error, path) from error
 
@@ -275,9 +275,7 @@ class Spool:
     def read_log(self, queue_id: str, *, failed: bool = False) -> bytes:
         """What `append_log` wrote; empty if there is none."""
         try:
-            fd = os.open(
-                f"{self.failed if failed else self.queue}/{queue_id}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            )
+            fd = os.open(f"{self.failed if failed else self.queue}/{queue_id}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return b""
         with open(fd, "rb") as file:

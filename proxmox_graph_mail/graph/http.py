@@ -1,6 +1,7 @@
 """The one HTTP client: keep-alive, timeouts, proxy, CA file; no redirect is followed, no answer is read without bound."""
 
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +32,11 @@ class Answer:
         return self.content.decode("utf-8", "replace")
 
 
-def client(ca_file: Path | None = None) -> httpx.Client:
-    """A client that trusts the system's certificates and `ca_file`, and honours HTTPS_PROXY and NO_PROXY.
+def client(ca_file: Path | None = None, proxy: str = "", no_proxy: str = "", hosts: Iterable[str] = ()) -> httpx.Client:
+    """A client that trusts the system's certificates and `ca_file`, and reaches `hosts` through `proxy`, but for those that
+    `no_proxy` names (a list as in NO_PROXY). Other hosts, such as a managed identity's, are reached directly.
 
-    Raises SettingsError if the CA file cannot be read.
+    Raises SettingsError if the CA file cannot be read or the proxy is no URL.
     """
     trust = ssl.create_default_context()
     if ca_file is not None:
@@ -43,13 +45,29 @@ def client(ca_file: Path | None = None) -> httpx.Client:
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "no PEM certificates in it"
             raise SettingsError(f"GRAPH_CA_FILE {ca_file}: {reason}") from error
+    limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE)
+    proxied = [host for host in hosts if proxy and not _bypassed(host, no_proxy)]
+    try:
+        # The trust is for the proxy's own certificate too, where it is an https:// one.
+        via = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}", ssl_context=trust) if proxied else None
+        mounts = {f"all://{host}": httpx.HTTPTransport(verify=trust, limits=limits, proxy=via) for host in proxied}
+    except (ValueError, ImportError, httpx.InvalidURL):
+        raise SettingsError("HTTPS_PROXY is no http:// or https:// URL") from None
     return httpx.Client(
         verify=trust,
         timeout=TIMEOUT,
-        limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE),
+        limits=limits,
+        mounts=mounts,
+        trust_env=False,
         follow_redirects=False,
         headers={"User-Agent": f"proxmox-graph-mail/{__version__}"},
     )
+
+
+def _bypassed(host: str, no_proxy: str) -> bool:
+    """Does a NO_PROXY list name the host: itself, a domain above it, or `*`?"""
+    names = [name.strip().lower().removeprefix("*").lstrip(".") for name in no_proxy.split(",") if name.strip()]
+    return any(name == "" or host.lower() == name or host.lower().endswith(f".{name}") for name in names)
 
 
 def request(

@@ -105,7 +105,9 @@ GRAPH: dict[str, Row] = {
     "ErrorSubmissionQuotaExceeded": Row(_T, "the mailbox's daily sending limit is reached"),
     "ErrorInvalidUser": _NO_MAILBOX,
     "MailboxNotEnabledForRESTAPI": Row(
-        _H, "the sender has no active mailbox in Exchange Online", "give it a licence, make it a shared mailbox, or choose another"
+        _H,
+        "the sender has no active mailbox in Exchange Online",
+        "give it a licence, make it a shared mailbox, or choose another",
     ),
     "ResourceNotFound": _NO_MAILBOX,
     "Request_ResourceNotFound": _NO_MAILBOX,
@@ -132,7 +134,9 @@ GRAPH: dict[str, Row] = {
     "ErrorTooManyObjectsOpened": _BUSY,
     "ErrorItemSavePropertyError": _BUSY,
     "ErrorTimeoutExpired": _BUSY,
-    "ErrorQuotaExceeded": Row(_H, "the sending mailbox is full", "empty its Sent Items, and leave GRAPH_SAVE_TO_SENT_ITEMS false"),
+    "ErrorQuotaExceeded": Row(
+        _H, "the sending mailbox is full", "empty its Sent Items, and leave GRAPH_SAVE_TO_SENT_ITEMS false"
+    ),
 }
 """Codes of Graph and Exchange, as `error.code` has them."""
 
@@ -251,7 +255,7 @@ def markdown() -> str:
         "* **sent**: the answer was 202. Nothing else is success.",
         "* **transient**: certainly not sent. Tried again, at first within the attempt, then by the queue's schedule.",
         "* **uncertain**: perhaps sent. Tried again after some minutes at the earliest, always with the same Message-ID.",
-        "* **held**: the tenant refuses this host. The mail does not age; it is tried slowly, and at once when the settings change.",
+        "* **held**: the tenant refuses this host. The mail does not age; it is tried slowly, and at once when settings change.",
         "* **failed**: Graph refuses this very message. It is kept in failed/ until an admin retries or removes it.",
         "",
         "An unknown code goes by its HTTP status: 401, 403, 407, 413, 507 and redirects are held; 408, 429, 503 and 509",

@@ -34,9 +34,7 @@ BUSY_MEMORY = 5.0
 class TokenCache:
     """The access tokens of one credential. Safe for threads and processes."""
 
-    def __init__(
-        self, state: Path, credential: Credential, http: httpx.Client, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, state: Path, credential: Credential, http: httpx.Client, clock: Callable[[], float] = time.time) -> None:
         self._path = state / "tokens.json"
         self._lock_path = state / "tokens.lock"
         self._credential = credential
@@ -132,7 +130,9 @@ def _refusal(entry: dict[str, Any] | None, now: float) -> Outcome | None:
     left = float(entry.get("expires", 0)) - now
     if not 0 < left <= LONGEST:
         return None
-    return Outcome(Status(entry["status"]), str(entry["reason"]), str(entry.get("code", "")), left if entry.get("wait") else 0.0, shared=True)
+    return Outcome(
+        Status(entry["status"]), str(entry["reason"]), str(entry.get("code", "")), left if entry.get("wait") else 0.0, shared=True
+    )
 
 
 def _remembered(outcome: Outcome, now: float) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a failed HTTP exchange means for the mail: every httpx exception, mapped once.
 
-    ConnectError, ConnectTimeout, PoolTimeout, ProxyError    transient: no byte of the request went out
-      … with a certificate that is not trusted               held: the admin's to mend
-    UnsupportedProtocol, InvalidURL, LocalProtocolError      held: a setting is wrong
-    everything else (timeouts, resets, half an answer)       uncertain: the request may have been taken
+ConnectError, ConnectTimeout, PoolTimeout, ProxyError    transient: no byte of the request went out
+  … with a certificate that is not trusted               held: the admin's to mend
+UnsupportedProtocol, InvalidURL, LocalProtocolError      held: a setting is wrong
+everything else (timeouts, resets, half an answer)       uncertain: the request may have been taken
 """
 
 import ssl
@@ -29,8 +29,8 @@ def judge_transport(error: httpx.HTTPError | httpx.InvalidURL, url: str) -> Outc
     if untrusted := _certificate_problem(error):
         return Outcome(
             Status.HELD,
-            f"the certificate shown for {host} is not trusted ({untrusted}): if a proxy inspects TLS, set GRAPH_CA_FILE to its CA; "
-            "else check this host's clock and ca-certificates",
+            f"the certificate shown for {host} is not trusted ({untrusted}): if a proxy inspects TLS, set GRAPH_CA_FILE "
+            "to its CA; else check this host's clock and ca-certificates",
             "CertificateNotTrusted", shared=True,
         )  # fmt: skip
     if isinstance(error, NOT_SENT):

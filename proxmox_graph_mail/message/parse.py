@@ -170,9 +170,10 @@ def _filename(part: Part) -> str:
 def _safe_name(name: str) -> str:
     """A file name without directories and control characters: it ends up on somebody's disk."""
     name = re.split(r"[/\\]", name)[-1]
-    return "".join(c for c in name if c.isprintable()).strip().strip(".") and "".join(
-        c if c not in '<>:"|?*' else "_" for c in name if c.isprintable()
-    ).strip()
+    return (
+        "".join(c for c in name if c.isprintable()).strip().strip(".")
+        and "".join(c if c not in '<>:"|?*' else "_" for c in name if c.isprintable()).strip()
+    )
 
 
 def _safe_type(kind: str) -> str:

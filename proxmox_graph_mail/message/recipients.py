@@ -15,9 +15,7 @@ from proxmox_graph_mail.message.mail import Mail, Mailbox
 
 # What Exchange Online takes for an SMTP address, as strict as is certain: RFC 5321's dot-atom, with UTF-8 (RFC 6531),
 # and a domain of at least two labels.
-_ADDRESS = re.compile(
-    r"[^\s@<>(),;:\\\"\[\]\x00-\x1f\x7f\ud800-\udfff]+@(?:[^\W_](?:[^\W_]|-)*\.)+[^\W_](?:[^\W_]|-)*"
-)
+_ADDRESS = re.compile(r"[^\s@<>(),;:\\\"\[\]\x00-\x1f\x7f\ud800-\udfff]+@(?:[^\W_](?:[^\W_]|-)*\.)+[^\W_](?:[^\W_]|-)*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ many bytes; the answer is `queued ID` or `refused STATUS REASON`, and with `wait
 `outcome STATUS REASON`. Every step is bounded, so that a receiver that hangs costs seconds, never a caller's hour.
 """
 
-import os
-
 import _socket
+import os
 from _json import encode_basestring_ascii as _quote
 
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError

@@ -58,9 +58,7 @@ def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
         incoming.discard()
         raise
     queue_id = incoming.commit()
-    log.line(
-        f"{queue_id}: from=<{envelope.sender}>, uid={envelope.uid}, size={incoming.size}, nrcpt={len(envelope.recipients)}"
-    )
+    log.line(f"{queue_id}: from=<{envelope.sender}>, uid={envelope.uid}, size={incoming.size}, nrcpt={len(envelope.recipients)}")
     return queue_id
 
 

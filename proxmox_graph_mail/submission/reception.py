@@ -6,12 +6,11 @@ the envelope is checked field by field. It answers `queued ID` only when the mai
 vanishes leaves nothing behind.
 """
 
+import _socket
 import json
 import os
 import sys
 import time
-
-import _socket
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import EX_TEMPFAIL, DataError, MailError

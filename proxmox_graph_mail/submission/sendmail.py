@@ -80,7 +80,7 @@ def run(asked: options.Invocation) -> int:
         from proxmox_graph_mail.submission.wake import companion
 
         command = companion("route", "--", *recipients_of(asked.operands))
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     elif asked.mode == options.HELP:
         say(HELP)
     elif asked.mode == options.VERSION:

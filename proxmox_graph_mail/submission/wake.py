@@ -85,6 +85,6 @@ def _become_pass(spool: Spool, lock: int) -> "NoReturn":
             os.setgid(owner.st_gid)
             os.setuid(owner.st_uid)
         command = companion("run", "--once", "--lock-fd", "3")
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     finally:
         os._exit(127)

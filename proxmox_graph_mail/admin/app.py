@@ -1,0 +1,60 @@
+"""proxmox-graph-mail: the command for admins. One error is one sentence on standard error and a status of sysexits.h."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from proxmox_graph_mail import __version__, log
+from proxmox_graph_mail.admin import queue
+from proxmox_graph_mail.admin.route import route
+from proxmox_graph_mail.admin.run import IDLE, serve
+from proxmox_graph_mail.admin.wiring import become_service_user
+from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.wake import default_run, wake
+
+app = typer.Typer(
+    help="The mail system of a host whose organisation lives in Microsoft 365.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+app.add_typer(queue.app, name="queue")
+app.command()(route)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """The mail system of a host whose organisation lives in Microsoft 365."""
+    if version:
+        print(f"proxmox-graph-mail {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    once: Annotated[bool, typer.Option("--once", help="One pass over what is due, then leave.")] = False,
+    idle: Annotated[float, typer.Option("--idle", help="Seconds with an empty queue after which to leave.")] = IDLE,
+    lock_fd: Annotated[int, typer.Option("--lock-fd", hidden=True)] = -1,
+) -> None:
+    """Run the queue: send what is due, and stay while anything waits. systemd starts this."""
+    log.setup("runner", echo=not os.path.exists(log.syslog_path()) or os.isatty(2))
+    spool = Spool()
+    spool.create()
+    become_service_user(spool)
+    lock = lock_fd if lock_fd >= 0 else None
+    if once and lock is None:
+        lock = spool.lock()
+        if lock is None:
+            wake(default_run())  # a runner is at work; it has the mail
+            raise typer.Exit
+    raise typer.Exit(serve(spool, once=once, lock=lock, idle=idle))
+
+
+def main() -> None:
+    """The program."""
+    try:
+        app()
+    except MailError as error:
+        print(f"proxmox-graph-mail: {log.printable(str(error))}", file=sys.stderr)
+        sys.exit(error.status)

@@ -1,0 +1,166 @@
+"""`queue list|show|flush|retry|remove`: looking after the queue."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from proxmox_graph_mail.admin.run import serve
+from proxmox_graph_mail.admin.wiring import become_service_user
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, MailError, UsageError
+from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.spool import Spool, is_id
+from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.submission.envelope import LINE_LIMIT
+from proxmox_graph_mail.submission.header import fields
+from proxmox_graph_mail.submission.outcome import Watch, outcome_of
+from proxmox_graph_mail.submission.wake import default_run, wake
+
+app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
+Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+SHOW_LIMIT = 64 << 10
+"""Bytes of a message that `show` reads for its header."""
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Show the queue: what waits, what is deferred or held and why, what failed."""
+    raise typer.Exit(mailq.show(Spool(), as_json=as_json))
+
+
+@app.command()
+def show(queue_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+    """Show one message: envelope, header, and what happened to it so far."""
+    spool = Spool()
+    mailq.require_access(spool)
+    failed = _is_failed(spool, queue_id)
+    row = next((row for row in mailq.listing(spool) if row["id"] == queue_id), None)
+    if row is None:
+        raise DataError(f"{queue_id} is not in the queue; it may have been sent meanwhile")
+    history = mailq.history(spool.read_log(queue_id, failed=failed))
+    with open(spool.open(queue_id, failed=failed), "rb") as file:
+        file.readline(LINE_LIMIT)
+        header = [(name.decode("ascii"), value.decode("utf-8", "replace")) for name, value in fields(file.read(SHOW_LIMIT))]
+    if as_json:
+        print(json.dumps(row | {"history": history, "header": header}, indent=1))
+        return
+    for key in ("id", "state", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"):
+        value = row[key]
+        print(f"{key + ':':<14}{printable(', '.join(value) if isinstance(value, list) else str(value))}")
+    print()
+    for name, value in header:
+        print(printable(f"{name.title()}: {value}"))
+    if history:
+        print()
+    for event in history:
+        print(printable(f"{mailq.stamp(float(event.get('time', 0)))}  {event.get('status')}  {event.get('reason', '')}"))
+
+
+@app.command()
+def flush() -> None:
+    """Try everything in the queue now, due or not, and wait for it. Exit 0: nothing is left; 75: some stays; 69: some failed."""
+    spool = Spool()
+    mailq.require_access(spool)
+    become_service_user(spool)
+    ids = [entry.id for entry in spool.scan()]
+    if not ids:
+        print("Mail queue is empty")
+        return
+    for queue_id in ids:
+        spool.defer(queue_id, 0)
+    lock = spool.lock()
+    with _progress() as progress:
+        bar = progress.add_task("sending", total=len(ids))
+        if lock is not None:
+            seen: set[str] = set()
+
+            def settled(queue_id: str, _state: str) -> None:
+                seen.add(queue_id)
+                progress.update(bar, completed=len(seen.intersection(ids)))
+
+            serve(spool, once=True, lock=lock, on_settled=settled)
+        else:
+            _watch(spool, ids, lambda done: progress.update(bar, completed=done))
+    outcomes = [outcome_of(spool, queue_id) for queue_id in ids]
+    left = sum(outcome is None or outcome[0] == EX_TEMPFAIL for outcome in outcomes)
+    failed = sum(outcome is not None and outcome[0] == EX_UNAVAILABLE for outcome in outcomes)
+    print(f"{len(ids) - left - failed} sent, {left} still queued, {failed} failed")
+    if left or failed:
+        reasons = dict.fromkeys(row["reason"] for row in mailq.listing(spool) if row["id"] in ids and row["reason"])
+        for reason in list(reasons)[:5]:
+            print(f"  {printable(reason)}")
+    raise typer.Exit(EX_UNAVAILABLE if failed else EX_TEMPFAIL if left else EX_OK)
+
+
+@app.command()
+def retry(ids: Ids) -> None:
+    """Try messages again now: those that wait, and those that failed."""
+    spool = Spool()
+    mailq.require_access(spool)
+    become_service_user(spool)
+    for queue_id in _chosen(spool, ids):
+        if _is_failed(spool, queue_id):
+            spool.requeue(queue_id)
+        else:
+            spool.defer(queue_id, 0)
+    from proxmox_graph_mail.submission.wake import wake_or_pass
+
+    wake_or_pass(spool, default_run())
+
+
+@app.command()
+def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete messages for good, unsent."""
+    spool = Spool()
+    mailq.require_access(spool)
+    chosen = _chosen(spool, ids)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"this deletes {len(chosen)} unsent message(s); say --yes")
+        typer.confirm(f"Delete {len(chosen)} unsent message(s)?", abort=True)
+    become_service_user(spool)
+    for queue_id in chosen:
+        spool.remove(queue_id, failed=_is_failed(spool, queue_id))
+    print(f"{len(chosen)} removed")
+
+
+def _progress() -> Progress:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _watch(spool: Spool, ids: list[str], on_progress: Callable[[int], object]) -> None:
+    """The runner is at work: wake it, and watch until each message was tried."""
+    watch = Watch(spool.queue)
+    try:
+        if not wake(default_run()):
+            raise MailError(f"another process holds the queue's lock ({spool.root}/lock), but listens to nobody; try again")
+        while (done := sum(outcome_of(spool, queue_id) is not None for queue_id in ids)) < len(ids):
+            on_progress(done)
+            watch.wait(60.0)
+    finally:
+        watch.close()
+
+
+def _chosen(spool: Spool, ids: list[str]) -> list[str]:
+    """The queue IDs named; a name that is none, or not there, is an error before anything is done."""
+    known = [entry.id for entry in (*spool.scan(), *spool.scan_failed())]
+    if ids == ["ALL"]:
+        return known
+    for queue_id in ids:
+        if queue_id not in known:
+            raise DataError(f"{printable(queue_id)}: no such message; proxmox-graph-mail queue list shows them")
+    return list(dict.fromkeys(ids))
+
+
+def _is_failed(spool: Spool, queue_id: str) -> bool:
+    return is_id(queue_id) and os.path.lexists(f"{spool.failed}/{queue_id}")

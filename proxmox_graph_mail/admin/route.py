@@ -1,0 +1,26 @@
+"""`route`: who would get a mail for these addresses; what `sendmail -bv` shows. Nothing is sent."""
+
+from typing import Annotated
+
+import typer
+
+from proxmox_graph_mail import settings
+from proxmox_graph_mail.admin.wiring import directory
+from proxmox_graph_mail.errors import EX_DATAERR
+from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.message.recipients import is_address
+
+
+def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")]) -> None:
+    """Show who would get a mail sent to these addresses, by MAIL_TO and /etc/aliases. Nothing is sent."""
+    book = directory(settings.load())
+    bad = False
+    for address in addresses:
+        found, warnings = book.resolve(address)
+        for target in found:
+            good = is_address(target)
+            bad = bad or not good
+            print(printable(f"{address} -> {target}{'' if good else '  (no mail address: gets nothing)'}"))
+        for warning in warnings:
+            print(printable(f"{address}: {warning}"))
+    raise typer.Exit(EX_DATAERR if bad else 0)

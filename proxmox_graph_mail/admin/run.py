@@ -1,0 +1,60 @@
+"""`run`: the queue runner as a process: lock, FIFO, signals, and leaving without losing a wake-up."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.admin.wiring import tenancy
+from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.runner import Runner
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.wake import default_run
+
+IDLE = 300.0
+"""Seconds with an empty queue after which the runner leaves; systemd starts it again at the next mail."""
+
+
+def serve(
+    spool: Spool, *, once: bool, lock: int | None, idle: float = IDLE, on_settled: Callable[[str, str], None] | None = None
+) -> int:
+    """Run until there is nothing left to do; return EX_OK, EX_TEMPFAIL if mail stays, EX_UNAVAILABLE if some failed.
+
+    `lock` is a descriptor that holds the spool's lock already, or None to wait for it.
+    """
+    stop = threading.Event()
+    events = Events(stop)
+    watcher, files = tenancy(stop)
+    try:
+        events.catch_signals()
+        runner = Runner(spool, watcher, events, stop, on_settled=on_settled or (lambda _id, _state: None))
+        left = 0
+        while not stop.is_set():
+            held = spool.lock(wait=True) if lock is None else lock
+            lock = None
+            if held is None:
+                break
+            try:
+                events.listen(Path(default_run()))
+                events.watch(files())
+                left = runner.run(once=once, idle=idle)
+            finally:
+                # From here on a sender finds no reader; whoever came before is seen by the scan below.
+                events.stop_listening()
+                os.close(held)
+            if not any(entry.is_due(time.time()) for entry in spool.scan()):
+                break
+            lock = spool.lock()
+            if lock is None:
+                break  # another runner has begun, and will scan
+        if stop.is_set():
+            log.line(f"stopped by a signal; {left} messages remain in the queue", log.NOTICE)
+    finally:
+        watcher.close()
+        events.close()
+    if runner.failed:
+        return EX_UNAVAILABLE
+    return EX_TEMPFAIL if left else EX_OK

@@ -1,0 +1,119 @@
+"""Settings → the route that every message takes."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from proxmox_graph_mail import settings as settings_module
+from proxmox_graph_mail.delivery.attempt import Route
+from proxmox_graph_mail.delivery.tenancy import Tenancy
+from proxmox_graph_mail.errors import SettingsError, SpoolError
+from proxmox_graph_mail.graph import http
+from proxmox_graph_mail.graph.client import GraphClient
+from proxmox_graph_mail.graph.cloud import cloud
+from proxmox_graph_mail.graph.credential import Credential
+from proxmox_graph_mail.graph.throttle import Throttle
+from proxmox_graph_mail.graph.token_cache import TokenCache
+from proxmox_graph_mail.message.aliases import read_aliases
+from proxmox_graph_mail.message.host import this_host
+from proxmox_graph_mail.message.recipients import Directory
+from proxmox_graph_mail.settings import Settings
+from proxmox_graph_mail.spool import Spool
+
+ALIASES = Path("/etc/aliases")
+
+
+def state_directory() -> Path:
+    """`$PROXMOX_GRAPH_MAIL_STATE`, or the package's: the token cache. Made if it is missing."""
+    path = Path(os.environ.get("PROXMOX_GRAPH_MAIL_STATE", "/var/lib/proxmox-graph-mail"))
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make the state directory {path}: {error.strerror}") from error
+    return path
+
+
+def aliases_file() -> Path:
+    """`$PROXMOX_GRAPH_MAIL_ALIASES`, or /etc/aliases."""
+    return Path(os.environ.get("PROXMOX_GRAPH_MAIL_ALIASES", ALIASES))
+
+
+def directory(settings: Settings) -> Directory:
+    """Who reads mail for local names."""
+    return Directory(this_host(), read_aliases(aliases_file()), settings.mail_to_addresses(), settings.graph_sender)
+
+
+def credential(settings: Settings) -> Credential:
+    """The app's credential."""
+    secret = settings.graph_client_secret
+    return Credential(
+        cloud=cloud(settings.graph_cloud, settings.graph_authority, settings.graph_endpoint),
+        tenant=settings.graph_tenant_id,
+        client=settings.graph_client_id,
+        kind=settings.graph_credential,
+        secret=secret.get_secret_value() if secret else "",
+        file={"certificate": settings.graph_client_certificate, "federated": settings.graph_federated_token_file}.get(
+            settings.graph_credential
+        ),
+    )
+
+
+def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[], None]]:
+    """The route, and what closes its connections. Raises SettingsError."""
+    if settings.mail_format == "mime":
+        raise SettingsError("MAIL_FORMAT=mime is not supported by this version yet; use json")
+    who = credential(settings)
+    hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
+    client = http.client(settings.graph_ca_file, settings.https_proxy.get_secret_value(), settings.no_proxy, hosts)
+    tokens = TokenCache(state_directory(), who, client)
+    mailer = GraphClient(client, tokens, who.cloud.endpoint, Throttle(stop))
+    made = Route(
+        mailer=mailer,
+        sender=settings.graph_sender,
+        directory=directory(settings),
+        headers=who.cloud.headers,
+        save_to_sent_items=settings.graph_save_to_sent_items,
+    )
+    return made, client.close
+
+
+def tenancy(stop: threading.Event) -> tuple[Tenancy, Callable[[], tuple[Path, ...]]]:
+    """The settings as the runner watches them, and the files to be watched."""
+    files = settings_module.settings_files(os.environ)
+
+    def load() -> tuple[Route, float, Callable[[], None]]:
+        nonlocal files
+        found = settings_module.load()
+        files = found.files()
+        made, close = route(found, stop)
+        return made, found.queue_lifetime, close
+
+    def watched() -> tuple[Path, ...]:
+        return (*files, aliases_file())
+
+    def signature() -> object:
+        return tuple(_signature(path) for path in watched())
+
+    return Tenancy(load, signature), watched
+
+
+def become_service_user(spool: Spool) -> None:
+    """If root: go on as the spool's owner, so that what is written stays the service's to write."""
+    try:
+        owner = os.stat(spool.root)
+    except OSError as error:
+        raise SpoolError(f"there is no spool at {spool.root}: {error.strerror}") from error
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([owner.st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _signature(path: Path) -> tuple[str, int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), 0, 0, 0
+    return str(path), status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,124 @@
+"""One attempt to deliver one message: read → parse → recipients → Graph message → sendMail → outcome.
+
+The message on disk is only read here; what becomes of it is the runner's to settle.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proxmox_graph_mail.errors import DataError, SpoolError
+from proxmox_graph_mail.graph.message import (
+    RECIPIENT_LIMIT,
+    REQUEST_LIMIT,
+    Circumstances,
+    graph_message,
+    request_body,
+)
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.message.parse import parse
+from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.submission.sendmail import login_name
+
+PARSE_LIMIT = 40 << 20
+"""Bytes of a message that is taken apart at all; anything larger exceeds a Graph request by far."""
+
+
+class Mailer(Protocol):
+    """What sends a request: graph.client.GraphClient, or a test's."""
+
+    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+        """Send, and say what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the settings say about every message: who sends it, as whom, and who reads local mail."""
+
+    mailer: Mailer
+    sender: str
+    directory: Directory
+    headers: bool = True
+    save_to_sent_items: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt."""
+
+    outcome: Outcome
+    arrived: float = 0.0
+    to: tuple[str, ...] = ()
+    sent_to: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def attempt(
+    spool: Spool, queue_id: str, route: Route, done: Sequence[str] = (), clock: Callable[[], float] = time.time
+) -> Delivery:
+    """Try to send a message; `done` are addresses that got it before. Raises FileNotFoundError if it is gone."""
+    try:
+        with open(spool.open(queue_id), "rb") as file:
+            envelope = decode(file.readline(LINE_LIMIT))
+            data = file.read(PARSE_LIMIT + 1)
+    except (DataError, SpoolError) as error:
+        return Delivery(Outcome(Status.FAILED, f"the file in the queue is damaged: {error}", "Damaged"))
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
+    if len(data) > PARSE_LIMIT:
+        return Delivery(_too_large(len(data)), envelope.arrived, envelope.recipients)
+    return _send(queue_id, envelope, data, route, done, clock())
+
+
+def _send(queue_id: str, envelope: Envelope, data: bytes, route: Route, done: Sequence[str], now: float) -> Delivery:
+    mail = parse(data)
+    people = recipients(envelope.recipients, mail, route.directory)
+    to = people.addresses()
+    if not to:
+        reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
+        return Delivery(Outcome(Status.FAILED, reason, "NoRecipient"), envelope.arrived, people.invalid, (), people.warnings)
+    at = Circumstances(
+        queue_id, envelope.arrived, now, route.directory.host, route.sender, login_name(envelope.uid), envelope.full_name
+    )
+    sent = [address for address in to if address in set(done)]
+    outcome = Outcome(Status.SENT)
+    for batch in _batches(people, set(sent)):
+        body = request_body(graph_message(mail, batch, at, headers=route.headers), save_to_sent_items=route.save_to_sent_items)
+        outcome = _too_large(len(body)) if len(body) > REQUEST_LIMIT else route.mailer.send_mail(route.sender, body)
+        if outcome.status is not Status.SENT:
+            break
+        sent += batch.addresses()
+    if outcome.status is Status.SENT and people.invalid:
+        reason = f"sent to {' '.join(sent)[:200]}, but not to {' '.join(people.invalid)[:200]}: that is no mail address"
+        outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
+    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings)
+
+
+def _batches(people: Recipients, done: set[str]) -> list[Recipients]:
+    """The recipients without those done, in messages of at most RECIPIENT_LIMIT."""
+    left = [
+        (kind, mailbox)
+        for kind, mailboxes in (("to", people.to), ("cc", people.cc), ("bcc", people.bcc))
+        for mailbox in mailboxes
+        if mailbox.address not in done
+    ]
+    batches = []
+    for start in range(0, len(left), RECIPIENT_LIMIT):
+        part = left[start : start + RECIPIENT_LIMIT]
+        batches.append(
+            Recipients(**{kind: tuple(m for k, m in part if k == kind) for kind in ("to", "cc", "bcc")})  # type: ignore[arg-type]
+        )
+    return batches
+
+
+def _too_large(size: int) -> Outcome:
+    reason = (
+        f"the message makes a request of {size / 1e6:.1f} MB, and Graph takes {REQUEST_LIMIT / 1e6:.0f} MB: it is kept, and sent "
+        "once this program can send large messages"
+    )
+    return Outcome(Status.HELD, reason, "TooLarge")

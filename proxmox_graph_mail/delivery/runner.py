@@ -1,0 +1,221 @@
+"""The queue runner: the one process that sends.
+
+It holds the spool's lock. It scans the queue, sends up to four messages at once (Exchange Online allows an app four
+concurrent requests per mailbox), settles each (sent: unlink; deferred or held: next attempt; failed: failed/), and
+sleeps until the next attempt is due, a byte comes in through the FIFO, the settings change, or a signal comes. It
+leaves when the queue has been empty for a while (systemd's FIFO starts it again), or, in a single pass, when nothing
+more is due.
+
+Only the main thread changes the spool. A worker reads one message and talks to Graph; being killed at any instant
+leaves every message whole, and at worst sends again what was sent but not yet unlinked.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.delivery.attempt import Delivery, attempt
+from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.suspension import Suspension
+from proxmox_graph_mail.delivery.tenancy import Tenancy
+from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
+from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.spool import Entry, Spool
+
+SENDERS = 4
+"""Messages in flight at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
+SPOOL_TROUBLE_PAUSE = 60.0
+"""Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
+LONGEST_SLEEP = 3600.0
+"""Seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may."""
+
+
+class Runner:
+    """Passes over the queue, until there is nothing left to do."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        tenancy: Tenancy,
+        events: Events,
+        stop: threading.Event,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: Callable[[], float] = random.random,
+        on_settled: Callable[[str, str], None] = lambda _id, _status: None,
+    ) -> None:
+        self._spool = spool
+        self._tenancy = tenancy
+        self._events = events
+        self._stop = stop
+        self._clock = clock
+        self._rng = rng
+        self._on_settled = on_settled
+        self._suspension = Suspension()
+        self._in_flight: dict[str, Future[Delivery]] = {}
+        self._shared: set[str] = set()  # put off for a reason that concerns every message
+        self._sent: set[str] = set()  # sent, but the disk would not let us unlink them: never to be sent again
+        self._not_before: dict[str, float] = {}  # what the disk would not let us write into mtime
+        self._reported: set[str] = set()
+        self.failed = 0
+
+    def run(self, *, once: bool = False, idle: float = 300.0) -> int:
+        """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
+        with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as senders:
+            self._start(once=once)
+            busy = self._clock()
+            while not self._stop.is_set():
+                self._collect()
+                if not self._in_flight and self._tenancy.refresh():
+                    self._release()
+                entries = self._scan()
+                self._dispatch(entries, senders)
+                now = self._clock()
+                if entries or self._in_flight:
+                    busy = now
+                waiting = self._in_flight or any(self._is_due(entry, now) for entry in entries)
+                if not waiting and (once or now - busy >= idle):
+                    break
+                if self._in_flight or not waiting:  # else nothing was dispatched because the settings changed this instant
+                    self._events.wait(self._sleep(entries, now, busy + idle))
+            while self._in_flight:  # a send that is under way is left to finish, and its outcome is settled
+                self._events.wait(None)
+                self._collect()
+        return len(self._scan())
+
+    def _start(self, *, once: bool) -> None:
+        for path in self._spool.sweep(self._clock()):
+            log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
+        for path in self._spool.foreign():
+            log.line(f"{path} is no message; left alone", log.WARNING)
+        for entry in self._scan():
+            if history_of(self._spool, entry.id).shared:
+                self._shared.add(entry.id)
+        if once:
+            self._tenancy.refresh()  # else the first refresh releases what an earlier runner held
+
+    def _scan(self) -> list[Entry]:
+        try:
+            return [entry for entry in self._spool.scan() if entry.id not in self._sent or self._unlink(entry.id)]
+        except SpoolError as error:
+            self._say_once(str(error))
+            return []
+
+    def _is_due(self, entry: Entry, now: float) -> bool:
+        return (
+            entry.id not in self._in_flight
+            and entry.id not in self._sent
+            and entry.is_due(now)
+            and self._not_before.get(entry.id, 0.0) <= now
+        )
+
+    def _sleep(self, entries: list[Entry], now: float, idle_end: float) -> float | None:
+        """Seconds until a message is due by the clock, or idling ends; None to wait for a sender to finish."""
+        times = [max(entry.due, self._not_before.get(entry.id, 0.0)) for entry in entries if entry.id not in self._in_flight]
+        future = [when - now for when in times if when > now]
+        if self._in_flight:
+            return min(future) if future else None
+        return min([*future, LONGEST_SLEEP] if entries else [max(idle_end - now, 0.0)])
+
+    def _dispatch(self, entries: list[Entry], senders: ThreadPoolExecutor) -> None:
+        now = self._clock()
+        if self._tenancy.changed():
+            return  # those in flight finish on the old connection, then the settings are read again
+        for entry in entries:
+            if not self._is_due(entry, now):
+                continue
+            route = self._tenancy.route
+            if route is None:
+                broken = Outcome(Status.HELD, self._tenancy.error, "Settings", shared=True)
+                self._settle(entry.id, Delivery(broken), tried=False)
+                continue
+            if (refusal := self._suspension.active(now)) is not None:
+                self._settle(entry.id, Delivery(refusal), tried=False)
+                continue
+            if len(self._in_flight) >= (1 if self._suspension.probing else SENDERS):
+                return
+            done = history_of(self._spool, entry.id).sent_to
+            future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock)
+            self._in_flight[entry.id] = future
+            future.add_done_callback(lambda _: self._events.notify())
+
+    def _collect(self) -> None:
+        for queue_id, future in list(self._in_flight.items()):
+            if future.done():
+                del self._in_flight[queue_id]
+                try:
+                    delivery = future.result()
+                except FileNotFoundError:
+                    continue  # an admin removed it
+                except Exception as error:  # noqa: BLE001 - a mail that breaks us must not stop the others, nor be lost
+                    reason = f"this program failed on the message ({type(error).__name__}); please report this"
+                    delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))
+                self._settle(queue_id, delivery)
+
+    def _settle(self, queue_id: str, delivery: Delivery, *, tried: bool = True) -> None:
+        """Turn an outcome into the message's next state, write the log line, and note what concerns the others."""
+        now = self._clock()
+        for warning in delivery.warnings:
+            self._say_once(f"warning: {warning}")
+        if delivery.outcome.shared and tried:
+            self._suspension.note(delivery.outcome, now, self._rng())
+        verdict = decide(
+            queue_id, delivery, history_of(self._spool, queue_id),
+            tried=tried, now=now, lifetime=self._tenancy.lifetime, random=self._rng(), suspended_until=self._suspension.until,
+        )  # fmt: skip
+        log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
+        if verdict.state == "sent":
+            self._sent.add(queue_id)
+            self._unlink(queue_id)
+            self._shared.discard(queue_id)
+            if self._suspension.clear() or self._shared:
+                self._release()
+        else:
+            try:
+                self._spool.append_log(queue_id, verdict.event, durable=bool(delivery.sent_to))
+                if verdict.state == "failed":
+                    self._spool.fail(queue_id)
+                    self.failed += 1
+                else:
+                    self._spool.defer(queue_id, verdict.next_attempt)
+            except SpoolError as error:
+                self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
+                self._say_once(str(error))
+            if delivery.outcome.shared:
+                self._shared.add(queue_id)
+        self._on_settled(queue_id, verdict.state)
+
+    def _unlink(self, queue_id: str) -> bool:
+        """Remove a sent message; False if it is gone. One that cannot be removed stays in _sent and is tried again."""
+        now = self._clock()
+        if self._not_before.get(queue_id, 0.0) > now:
+            return True
+        try:
+            self._spool.remove(queue_id)
+        except SpoolError as error:
+            self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
+            self._say_once(f"{queue_id}: sent, but cannot be removed from the queue: {error}")
+            return True
+        self._sent.discard(queue_id)
+        self._not_before.pop(queue_id, None)
+        return False
+
+    def _release(self) -> None:
+        """Try again at once what was put off for a reason that concerned every message and has passed."""
+        self._suspension.clear()
+        for queue_id in self._shared - self._in_flight.keys():
+            try:
+                self._spool.defer(queue_id, 0)
+            except SpoolError as error:
+                self._say_once(str(error))
+        self._shared = set()
+
+    def _say_once(self, text: str) -> None:
+        """Log what would be true again at every pass once a run."""
+        if text not in self._reported:
+            self._reported.add(text)
+            log.line(text, log.WARNING)

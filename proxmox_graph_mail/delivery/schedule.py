@@ -1,0 +1,31 @@
+"""When a message is tried next. Pure functions of what happened, the clock and a random number.
+
+The wait doubles from attempt to attempt up to a cap, with up to a fifth of jitter, so that a cluster's nodes do not
+come back in step; Retry-After only lengthens it. It never shrinks from one attempt to the next, and never exceeds
+spool.FARTHEST.
+"""
+
+from proxmox_graph_mail.graph.outcome import Status
+from proxmox_graph_mail.spool import FARTHEST
+
+JITTER = 0.2
+
+FIRST = {Status.TRANSIENT: 60.0, Status.UNCERTAIN: 300.0, Status.HELD: 900.0}
+"""Seconds after the first attempt. Uncertain: long enough for a mail on its way to have arrived."""
+CAP = {Status.TRANSIENT: 3600.0, Status.UNCERTAIN: 3600.0, Status.HELD: 7200.0}
+"""Seconds at most. Held: Exchange's RBAC cache lives for 2 hours and is kept alive by asking more often."""
+MIN_ROUNDS = 3
+"""A message is not given up for its age before it was tried or passed over this often: a host that was off for a week
+must not give its mail up because the network comes up a minute after it."""
+
+
+def delay(status: Status, attempts: int, retry_after: float, random: float) -> float:
+    """Seconds to wait after the `attempts`-th attempt (from 1); `random` is in [0, 1)."""
+    doubled = FIRST[status] * float(1 << min(max(attempts, 1) - 1, 16))
+    wait = min(doubled, CAP[status]) * (1 + JITTER * random)
+    return min(max(wait, retry_after), FARTHEST)
+
+
+def expired(*, arrived: float, last_held: float, now: float, lifetime: float, rounds: int) -> bool:
+    """Is a deferred message too old? The time it was held for the tenant's sake does not count."""
+    return rounds >= MIN_ROUNDS and now - max(arrived, last_held) > lifetime
