@@ -4,6 +4,7 @@ import os
 import sys
 from typing import Annotated
 
+import click
 import typer
 
 from proxmox_graph_mail import __version__, log
@@ -11,7 +12,7 @@ from proxmox_graph_mail.admin import queue
 from proxmox_graph_mail.admin.route import route
 from proxmox_graph_mail.admin.run import IDLE, serve
 from proxmox_graph_mail.admin.wiring import become_service_user
-from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.errors import EX_USAGE, MailError
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.wake import default_run, wake
 
@@ -26,6 +27,7 @@ app.command()(route)
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """The mail system of a host whose organisation lives in Microsoft 365."""
+    log.setup("admin")
     if version:
         print(f"proxmox-graph-mail {__version__}")
         raise typer.Exit
@@ -54,7 +56,13 @@ def run(
 def main() -> None:
     """The program."""
     try:
-        app()
+        sys.exit(typer.main.get_command(app)(prog_name="proxmox-graph-mail", standalone_mode=False))
     except MailError as error:
         print(f"proxmox-graph-mail: {log.printable(str(error))}", file=sys.stderr)
         sys.exit(error.status)
+    except click.UsageError as error:
+        print(f"proxmox-graph-mail: {error.format_message()} (see --help)", file=sys.stderr)
+        sys.exit(EX_USAGE)
+    except click.Abort:
+        print("proxmox-graph-mail: nothing was done", file=sys.stderr)
+        sys.exit(1)

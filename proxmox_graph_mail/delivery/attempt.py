@@ -21,7 +21,7 @@ from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
-from proxmox_graph_mail.submission.sendmail import login_name
+from proxmox_graph_mail.submission.login import login_name
 
 PARSE_LIMIT = 40 << 20
 """Bytes of a message that is taken apart at all; anything larger exceeds a Graph request by far."""

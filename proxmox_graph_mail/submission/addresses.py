@@ -25,9 +25,13 @@ def addresses(text: str) -> list[str]:
 
     Blanks separate too, where no `<…>`, quote or comment is about, as sendmail, Postfix and nullmailer have it.
     """
-    found = []
-    for _, address in mailboxes(text):
-        found.extend([address] if '"' in address or "[" in address else address.split())
+    found: list[str] = []
+    for item in _split(text):
+        phrase, angle, _ = _lex(item)
+        if angle is None and '"' not in phrase:
+            found += phrase.split()
+        elif (mailbox := _mailbox(item)) is not None and mailbox[1]:
+            found.append(mailbox[1])
     return found
 
 
@@ -74,7 +78,7 @@ def _mailbox(item: str) -> tuple[str, str] | None:
     if angle is not None:
         if angle.startswith("@") and ":" in angle:  # a source route, RFC 5322 4.4: to be ignored
             angle = angle.rpartition(":")[2]
-        return name.replace('"', "") if name.startswith('"') else name, "".join(angle.split(" "))
+        return name.replace('"', "") if name.startswith('"') else name, angle
     if not name:
         return None
     return comment, name

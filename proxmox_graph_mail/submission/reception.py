@@ -40,8 +40,8 @@ class _Gone(Exception):  # noqa: N818 - the client's doing, nothing to report to
 def main() -> "NoReturn":
     """The program: serve the connection that is standard input."""
     log.setup("receive")
-    connection = _socket.socket(fileno=os.dup(0))
     try:
+        connection = _socket.socket(fileno=os.dup(0))
         uid = peer_uid(connection)
         try:
             answer = receive(connection, uid)

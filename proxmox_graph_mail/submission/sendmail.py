@@ -19,6 +19,7 @@ from proxmox_graph_mail.submission.addresses import addresses
 from proxmox_graph_mail.submission.envelope import Envelope
 from proxmox_graph_mail.submission.header import header_complete, header_recipients
 from proxmox_graph_mail.submission.intake import take
+from proxmox_graph_mail.submission.login import login_name
 from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
@@ -79,6 +80,8 @@ def run(asked: options.Invocation) -> int:
     elif asked.mode == options.VERIFY:
         from proxmox_graph_mail.submission.wake import companion
 
+        if not asked.operands:
+            raise UsageError("-bv needs addresses to show the recipients of")
         command = companion("route", "--", *recipients_of(asked.operands))
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     elif asked.mode == options.HELP:
@@ -153,20 +156,7 @@ def sender_of(argument: str) -> str:
 def is_address(text: str) -> bool:
     """Could this be a recipient? A local name or local@domain without blanks; delivery judges the rest."""
     local, at, domain = text.rpartition("@")
-    return not any(c.isspace() for c in text) and bool(local and domain if at else text)
-
-
-def login_name(uid: int) -> str:
-    """The login name of a uid by /etc/passwd alone: the name service may ask the network."""
-    try:
-        with open("/etc/passwd", "rb") as passwd:
-            for line in passwd:
-                entry = line.split(b":")
-                if len(entry) > 2 and entry[2] == b"%d" % uid:
-                    return entry[0].decode("ascii", "replace")
-    except OSError:
-        pass
-    return f"uid{uid}"
+    return not any(c.isspace() or c < " " or c == "\x7f" for c in text) and bool(local and domain if at else text)
 
 
 def read(fd: int, *, dot_ends: bool) -> "Iterator[bytes]":

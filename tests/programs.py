@@ -1,0 +1,305 @@
+"""A host in a folder: the real programs, with a spool, settings and a syslog of their own."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TREE = Path(__file__).resolve().parent.parent
+LAUNCHER = TREE / "packaging" / "launcher"
+ADMIN = TREE / "proxmox_graph_mail" / "admin" / "__main__.py"
+PYTHON = sys.executable
+DEBIAN_PYTHON = "/usr/bin/python3"
+NOBODY = 65534
+PATIENCE = 30.0
+"""Seconds after which something that should have happened has not."""
+
+
+def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Wait for something another process does; its result. The only place in the tests that polls."""
+    end = time.monotonic() + patience
+    while not (result := condition()):
+        assert time.monotonic() < end, f"not within {patience} s: {what}"
+        time.sleep(0.01)
+    return result
+
+
+class Syslog:
+    """A datagram socket in syslog's place, and what came in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        path.chmod(0o666)
+
+    def read(self) -> list[str]:
+        """All lines so far, without priority and time."""
+        while select.select([self._socket], [], [], 0)[0]:
+            text = self._socket.recv(8192).decode()
+            self.lines.append(text[text.index("proxmox-graph-mail/") + len("proxmox-graph-mail/") :])
+        return self.lines
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Host:
+    """One host: folders, environment, and its programs."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pgm-"))  # short, for the socket's path
+        self.folder.chmod(0o755)
+        self.spool = self.folder / "spool"
+        self.run_directory = self.folder / "run"
+        self.state = self.folder / "state"
+        self.config = self.folder / "conf"
+        self.aliases = self.folder / "aliases"
+        for path in (self.spool, self.spool / "queue", self.spool / "failed", self.state):
+            path.mkdir(mode=0o700)
+        self.run_directory.mkdir(mode=0o755)
+        self.syslog = Syslog(self.folder / "log")
+        self.env = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "PROXMOX_GRAPH_MAIL_SPOOL": str(self.spool),
+            "PROXMOX_GRAPH_MAIL_RUN": str(self.run_directory),
+            "PROXMOX_GRAPH_MAIL_STATE": str(self.state),
+            "PROXMOX_GRAPH_MAIL_CONFIG": str(self.config),
+            "PROXMOX_GRAPH_MAIL_ALIASES": str(self.aliases),
+            "PROXMOX_GRAPH_MAIL_SYSLOG": str(self.syslog.path),
+        }
+        self.programs = self.folder / "bin"
+        self.programs.mkdir()
+        for name in ("sendmail", "mailq", "newaliases", "proxmox-graph-mail-receive"):
+            (self.programs / name).symlink_to(LAUNCHER)
+
+    def close(self) -> None:
+        self.syslog.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def command(self, name: str, *argv: str) -> list[str]:
+        """The command line of one of the fast programs, as its `#!` line starts it."""
+        return [PYTHON, "-IS", str(self.programs / name), *argv]
+
+    def sendmail(
+        self, *argv: str, stdin: bytes = b"Subject: test\n\nbody\n", name: str = "sendmail", **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run sendmail (or mailq, newaliases) to its end."""
+        env = self.env | options.pop("env", {})
+        return subprocess.run(
+            self.command(name, *argv), input=stdin, env=env, capture_output=True, timeout=PATIENCE, check=False, **options
+        )
+
+    def other_user_command(self, *argv: str) -> tuple[list[str], dict[str, Any]]:
+        """sendmail for a user who may not write the spool: nobody; without root, the spool is taken from us instead.
+
+        Returns the command line and the options of subprocess.
+        """
+        if os.geteuid() != 0:
+            (self.spool / "queue").chmod(0o500)
+            return self.command("sendmail", *argv), {}
+        # Where the tree and the virtual environment lie, nobody may have no way to: run an installed copy by Debian's Python.
+        copy = self.folder / "usr"
+        if not copy.exists():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(TREE / "proxmox_graph_mail", copy / "proxmox_graph_mail", ignore=ignore)
+            (copy / "packaging").mkdir()
+            shutil.copy(LAUNCHER, copy / "packaging" / "sendmail")
+        return [DEBIAN_PYTHON, "-IS", str(copy / "packaging" / "sendmail"), *argv], {
+            "user": NOBODY, "group": NOBODY, "extra_groups": (),
+        }  # fmt: skip
+
+    def other_user_sendmail(self, *argv: str, stdin: bytes = b"Subject: test\n\nbody\n") -> "subprocess.CompletedProcess[bytes]":
+        """Run sendmail as another user to its end."""
+        command, options = self.other_user_command(*argv)
+        return subprocess.run(command, input=stdin, env=self.env, capture_output=True, timeout=PATIENCE, check=False, **options)
+
+    def admin_command(self, *argv: str) -> list[str]:
+        """The command line of proxmox-graph-mail; warnings are errors in it."""
+        return [sys.executable, "-I", "-W", "error", str(ADMIN), *argv]
+
+    def admin(self, *argv: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[str]:
+        """Run proxmox-graph-mail to its end."""
+        done = subprocess.run(
+            self.admin_command(*argv), input=stdin, env=self.env | env, capture_output=True, timeout=120, check=False
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    @contextmanager
+    def runner(self, *argv: str, **env: str) -> "Iterator[subprocess.Popen[bytes]]":
+        """`proxmox-graph-mail run` in the background, from when it listens until it has stopped in order."""
+        command = self.admin_command("run", *argv)
+        process = subprocess.Popen(command, env=self.env | env, stderr=subprocess.PIPE)
+        try:
+            eventually(lambda: self.listens() or process.poll() is not None, "the runner listens on the FIFO")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=PATIENCE)
+            assert b"Traceback" not in errors, errors.decode()
+
+    def listens(self) -> bool:
+        """Does anybody read the FIFO?"""
+        try:
+            os.close(os.open(self.run_directory / "wake", os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    def queue(self) -> list[str]:
+        """The IDs in queue/."""
+        return sorted(name for name in os.listdir(self.spool / "queue") if len(name) == 18)
+
+    def failed(self) -> list[str]:
+        """The IDs in failed/."""
+        return sorted(name for name in os.listdir(self.spool / "failed") if len(name) == 18)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """`queue list --json`, by mailq, which shows the same."""
+        done = self.sendmail("--json", name="mailq", stdin=b"")
+        assert done.returncode == 0, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows
+
+    def envelope(self, queue_id: str) -> dict[str, Any]:
+        """A message's first line."""
+        with (self.spool / "queue" / queue_id).open("rb") as file:
+            line: dict[str, Any] = json.loads(file.readline())
+        return line
+
+    def message(self, queue_id: str) -> bytes:
+        """A message's bytes."""
+        with (self.spool / "queue" / queue_id).open("rb") as file:
+            file.readline()
+            return file.read()
+
+    def settle(self, settings: dict[str, str]) -> None:
+        """Write the settings file, atomically as an editor does."""
+        new = self.folder / "conf.new"
+        new.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), "utf-8")
+        new.rename(self.config)
+
+    def make_due(self, *ids: str) -> None:
+        """Let the time of the next attempt have come."""
+        for queue_id in ids or self.queue():
+            os.utime(self.spool / "queue" / queue_id, (1, 1))
+
+    @contextmanager
+    def submit_socket(self, **env: str) -> Iterator[Path]:
+        """systemd's place: accept on the submit socket, start a receiver per connection."""
+        path = self.run_directory / "submit"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen(64)
+        receivers: list[subprocess.Popen[bytes]] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    command = self.command("proxmox-graph-mail-receive")
+                    receivers.append(subprocess.Popen(command, stdin=connection, stdout=connection, env=self.env | env))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield path
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            thread.join()
+            path.unlink()
+            for receiver in receivers:
+                receiver.wait(PATIENCE)
+
+
+class Sandbox:
+    """The stand-in for Microsoft, as its own process."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pgm-sandbox-"))
+        self._errors = (self.folder / "errors").open("wb+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.sandbox", str(self.folder), "--latency", "0.01"],
+            cwd=TREE, stdout=subprocess.PIPE, stderr=self._errors,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), "the sandbox did not start"
+        self.about: dict[str, Any] = json.loads((self.folder / "sandbox.json").read_text())
+        self.url: str = self.about["url"]
+
+    def close(self) -> str:
+        """Stop; what it wrote on standard error."""
+        self._process.terminate()
+        self._process.communicate(timeout=PATIENCE)
+        self._errors.seek(0)
+        errors = self._errors.read().decode()
+        self._errors.close()
+        shutil.rmtree(self.folder)
+        return errors
+
+    def control(self, **change: Any) -> dict[str, Any]:
+        """Change the world, and see it."""
+        import ssl
+        import urllib.request
+
+        data = json.dumps(change).encode() if change else None
+        trust = ssl.create_default_context(cafile=self.about["ca_file"])
+        with urllib.request.urlopen(f"{self.url}/_sandbox", data, 10, context=trust) as answer:
+            seen: dict[str, Any] = json.load(answer)
+        return seen
+
+    def reset(self) -> None:
+        self.control(
+            forget=True, faults=[], end_hangs=True, mailboxes=["pve@example.com"], roles=["Mail.Send"], token_life=3599,
+            latency=0.01, secret=self.about["secret"],
+        )  # fmt: skip
+
+    def faults(self, *faults: dict[str, Any]) -> None:
+        """Script what goes wrong next; see world.Fault."""
+        self.control(faults=list(faults))
+
+    def accepted(self) -> list[dict[str, Any]]:
+        """What arrived, in order."""
+        mails: list[dict[str, Any]] = self.control()["accepted"]
+        return mails
+
+    def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = self.control()["counts"]
+        return counts
+
+    def settings(self, **other: str) -> dict[str, str]:
+        """Settings that work."""
+        return {
+            "GRAPH_TENANT_ID": self.about["tenant"],
+            "GRAPH_CLIENT_ID": self.about["client"],
+            "GRAPH_CLIENT_SECRET": self.about["secret"],
+            "GRAPH_SENDER": self.about["sender"],
+            "MAIL_TO": "admin@example.com",
+            "GRAPH_AUTHORITY": self.url,
+            "GRAPH_ENDPOINT": self.url,
+            "GRAPH_CA_FILE": self.about["ca_file"],
+        } | other
+
+
+def subjects(mails: Sequence[dict[str, Any]]) -> list[str]:
+    """The subjects of accepted mails."""
+    return [mail["message"]["subject"] for mail in mails]

@@ -1,0 +1,101 @@
+"""What the stand-in knows: the tenant, its app and mailboxes, tokens it issued, faults to come, mail it accepted."""
+
+import asyncio
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+TENANT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+TENANT_DOMAIN = "example.onmicrosoft.com"
+CLIENT = "5d8f6f0e-54c1-4b4c-8f0a-2b2f0a4bd4f1"
+FEDERATION = {"issuer": "https://idp.example.com", "subject": "host:pve1", "audience": "api://AzureADTokenExchange"}
+
+
+@dataclass
+class Fault:
+    """Something to go wrong: at the next `times` requests to `on` (sendMail, token, discovery).
+
+    `do` is one of: status (with `status`, `code`, `retry_after`), hang (`seconds`), cut_before (the connection is cut when the
+    request came, nothing is accepted), cut_after (accepted, then cut), status_after (accepted, then `status`), garbage (200 and
+    HTML), giant (an answer without end), redirect (to a host that must never see the token), cae (401 with a claims challenge).
+    """
+
+    on: str
+    do: str = "status"
+    times: int = 1
+    status: int = 503
+    code: str = "ServiceUnavailable"
+    message: str = ""
+    retry_after: str = ""
+    seconds: float = 30.0
+
+
+@dataclass
+class Accepted:
+    """One accepted sendMail: the mailbox, the request, the time, and Graph's request-id."""
+
+    mailbox: str
+    message: dict[str, Any]
+    save_to_sent_items: bool
+    time: float
+    request_id: str
+    client_request_id: str
+
+
+@dataclass
+class Counts:
+    """What a test asks about the traffic."""
+
+    sendmail: int = 0
+    token: int = 0
+    discovery: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
+    connections: int = 0
+    leaked: int = 0  # requests to the redirect's target that carried a token
+
+
+@dataclass
+class World:
+    """All state; one event loop, so no locks."""
+
+    folder: Path
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+    certificates: dict[str, bytes] = field(default_factory=dict)  # x5t#S256 → PEM public key
+    idp_key: bytes = b""  # the federated issuer's public key, PEM
+    mailboxes: set[str] = field(default_factory=lambda: {"pve@example.com"})
+    roles: list[str] = field(default_factory=lambda: ["Mail.Send"])
+    token_life: int = 3599
+    latency: float = 0.0
+    faults: list[Fault] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    revoked: set[str] = field(default_factory=set)
+    hanging: asyncio.Event = field(default_factory=asyncio.Event)
+    signing_key: str = field(default_factory=lambda: secrets.token_hex(32))
+
+    def fault(self, on: str) -> Fault | None:
+        """The fault that strikes this request, if one does."""
+        for fault in self.faults:
+            if fault.on == on:
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+                return fault
+        return None
+
+    def accept(self, mailbox: str, body: dict[str, Any], request_id: str, client_request_id: str) -> None:
+        """Keep a mail, in memory and on disk."""
+        mail = Accepted(
+            mailbox, body["message"], body.get("saveToSentItems", True), time.time(), request_id, client_request_id
+        )
+        self.accepted.append(mail)
+        folder = self.folder / "accepted"
+        folder.mkdir(exist_ok=True)
+        number = len(self.accepted)
+        (folder / f"{number:04}.json").write_text(json.dumps(asdict(mail), indent=1), "utf-8")
+        content = mail.message.get("body", {}).get("content", "")
+        (folder / f"{number:04}.html").write_text(content, "utf-8")

@@ -1,0 +1,169 @@
+"""The submit socket: mail of those who may not write the spool, and clients that are malicious, slow or gone."""
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.programs import NOBODY, PATIENCE, Host, eventually
+
+OTHER = NOBODY if os.geteuid() == 0 else os.getuid()
+
+
+def request(**fields: object) -> bytes:
+    """A request line; what is not given is valid."""
+    valid: dict[str, object] = {"sender": "s", "recipients": ["root"], "full_name": "", "notify": "", "wait": 0, "size": 5}
+    return json.dumps(valid | fields).encode() + b"\n"
+
+
+def talk(path: Path, data: bytes) -> str:
+    """Send, and read the answer to its end."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        client.sendall(data)
+        answer = b""
+        while chunk := client.recv(4096):
+            answer += chunk
+        return answer.decode()
+
+
+def without_leftovers(host: Host) -> bool:
+    return os.listdir(host.spool / "queue") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user needs root; as one user the spool would stay out of reach")
+def test_another_user_s_mail_goes_over_the_socket(host: Host) -> None:
+    """Exit 0, in the spool, with the uid the kernel knows; the line in syslog is the receiver's."""
+    with host.submit_socket():
+        done = host.other_user_sendmail("-odq", "-f", "www", "root", stdin=b"Subject: x\n\n" + b"y" * 300_000)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (queue_id,) = host.queue()
+    assert host.envelope(queue_id)["uid"] == OTHER
+    assert host.envelope(queue_id)["sender"] == "www"
+    assert len(host.message(queue_id)) == 300_012
+    (line,) = host.syslog.read()
+    assert line.startswith("receive[")
+    assert f"{queue_id}: from=<www>, uid={OTHER}, size=300012, nrcpt=1" in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user needs root")
+def test_another_user_s_t_and_refusals(host: Host) -> None:
+    """-t works over the socket too; what the receiver refuses keeps its status."""
+    with host.submit_socket(PROXMOX_GRAPH_MAIL_MESSAGE_LIMIT="1000"):
+        assert host.other_user_sendmail("-t", stdin=b"To: a@example.com\n\nx").returncode == 0
+        done = host.other_user_sendmail("root", stdin=b"z" * 2000)
+    assert done.returncode == 65
+    assert b"size" in done.stderr
+    assert host.envelope(host.queue()[0])["recipients"] == ["a@example.com"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user needs root")
+def test_another_user_s_odi_waits_too(online: Host) -> None:
+    """The receiver waits for the outcome in the caller's place."""
+    with online.submit_socket():
+        done = online.other_user_sendmail("-odi", "root")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert online.queue() == []
+
+
+def test_the_uid_is_the_kernel_s_word(host: Host) -> None:
+    """What the request says of itself does not matter."""
+    with host.submit_socket() as path:
+        assert talk(path, request(uid=4711, arrived=1) + b"hello").startswith("queued ")
+    envelope = host.envelope(host.queue()[0])
+    assert envelope["uid"] == os.getuid()
+    assert envelope["arrived"] > 1e9
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\n", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b"null\n", b"{}\n", b'{"sender":' + b"[" * 100_000 + b"\n",
+        request(sender="a\nb") + b"hello", request(recipients=["a\r\nBcc: b"]) + b"hello", request(full_name="\0") + b"hello",
+        request(recipients=[]) + b"hello", request(recipients="root") + b"hello", request(recipients=[None]) + b"hello",
+        request(recipients={"root": 1}) + b"hello", request(sender=7) + b"hello", request(sender="x" * 3000) + b"hello",
+        request(size=-1), request(size="5") + b"hello", request(size=True) + b"h", request(size=10**12), request(wait=1e9),
+        request(wait=float("nan")) + b"hello", request(size=3) + b"too many", b"x" * 3_000_000,
+    ],
+    ids=range(23),
+)  # fmt: skip
+def test_what_is_not_the_protocol_is_refused_and_leaves_nothing(host: Host, data: bytes) -> None:
+    """A permanent status, a reason in one line, nothing in the spool."""
+    with host.submit_socket() as path:
+        try:
+            answer = talk(path, data)
+        except (BrokenPipeError, ConnectionResetError):
+            answer = "refused 65 (while we were still writing)\n"
+    assert answer.startswith("refused 65 "), answer
+    assert answer.count("\n") == 1
+    assert without_leftovers(host)
+    assert all("refused: " in line for line in host.syslog.read())
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"sender"', request(), request() + b"hel"], ids=["nothing", "half a line", "line", "part"])
+def test_a_client_that_vanishes_leaves_nothing(host: Host, sent: bytes) -> None:
+    """The connection closes before the message is complete."""
+    with host.submit_socket() as path, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(sent)
+    assert without_leftovers(host)
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"sender"', request() + b"hel"], ids=["nothing", "half a line", "part"])
+def test_a_client_that_stalls_is_left_and_leaves_nothing(host: Host, sent: bytes) -> None:
+    """The receiver waits so long and no longer; it closes, the client reads the end of file."""
+    with host.submit_socket(PROXMOX_GRAPH_MAIL_RECEIVE_IDLE="0.2") as path, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        client.sendall(sent)
+        assert client.recv(100) == b""
+    assert without_leftovers(host)
+    assert "said nothing" in host.syslog.read()[-1]
+
+
+def test_a_half_closed_client_gets_its_answer(host: Host) -> None:
+    """Shutting down the writing side is no vanishing."""
+    with host.submit_socket() as path, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(request() + b"hello")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100).startswith(b"queued ")
+    assert len(host.queue()) == 1
+
+
+def test_a_receiver_that_never_answers_costs_seconds(host: Host) -> None:
+    """sendmail gives up with 75 when the socket's other end hangs."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(host.run_directory / "submit"))
+        listener.listen(1)
+        env = {"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"}
+        done = host.sendmail("root", env=env)
+    assert done.returncode == 75
+    assert b"gave no answer within 10 s" in done.stderr
+
+
+def test_a_full_disk_behind_the_socket_is_75(host: Host) -> None:
+    """The receiver's refusal reaches the caller with its status."""
+    with host.submit_socket() as path:
+        (host.spool / "queue").rename(host.spool / "away")
+        answer = talk(path, request() + b"hello")
+    assert answer.startswith("refused 75 cannot write the spool")
+
+
+def test_no_byte_of_a_mail_is_in_syslog(host: Host) -> None:
+    """Neither on acceptance nor on refusal."""
+    with host.submit_socket() as path:
+        talk(path, request(size=14) + b"SECRET-IN-BODY")
+        talk(path, b"SECRET-IN-BODY\n")
+    assert eventually(lambda: len(host.syslog.read()) >= 2, "two lines")
+    assert "SECRET" not in "".join(host.syslog.read())
+
+
+def test_the_receiver_needs_nothing_of_the_package_but_the_fast_path(host: Host) -> None:
+    """It starts with -IS, like sendmail."""
+    done = subprocess.run(host.command("proxmox-graph-mail-receive"), stdin=subprocess.DEVNULL, env=host.env, check=False)
+    assert done.returncode == 75  # /dev/null is no socket: refused in order

@@ -1,0 +1,89 @@
+"""sendmail -bs: the SMTP dialogue."""
+
+import smtplib
+import socket
+import subprocess
+
+import pytest
+
+from tests.programs import Host
+
+
+def say(host: Host, text: str | bytes) -> list[str]:
+    """The replies to a whole dialogue sent at once (PIPELINING)."""
+    data = text if isinstance(text, bytes) else text.encode()
+    done = host.sendmail("-bs", stdin=data)
+    assert b"Traceback" not in done.stderr
+    return done.stdout.decode().splitlines()
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_a_message_is_taken(host: Host, end: str) -> None:
+    """CRLF and bare LF; dots unstuffed; 250 with the queue ID."""
+    lines = ["EHLO me", "MAIL FROM:<a@example.com> SIZE=10 BODY=8BITMIME", "RCPT TO:<b@example.com>", "RCPT TO:<root>", "DATA",
+             "Subject: x", "", "..dot", ".x", "end", ".", "QUIT", ""]  # fmt: skip
+    replies = say(host, end.join(lines))
+    (queue_id,) = host.queue()
+    assert replies[-2] == f"250 2.0.0 Ok: queued as {queue_id}"
+    assert replies[-1].startswith("221 ")
+    assert host.message(queue_id) == end.join(["Subject: x", "", ".dot", "x", "end", ""]).encode()
+    envelope = host.envelope(queue_id)
+    assert (envelope["sender"], envelope["recipients"]) == ("a@example.com", ["b@example.com", "root"])
+
+
+def test_a_real_client_library_is_served(host: Host) -> None:
+    """Python's smtplib over a socket pair, as an inetd would connect it; two mails in one session."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(host.command("sendmail", "-bs"), stdin=theirs, stdout=theirs, env=host.env)
+    client = smtplib.SMTP(local_hostname="test")
+    client.sock = ours
+    client.getreply()
+    client.sendmail("a@example.com", ["b@example.com"], "Subject: one\n\n.hidden dot\n")
+    client.sendmail("", ["c@example.com", "d@example.com"], b"Subject: two\n\n\xff\n")
+    client.quit()
+    assert process.wait(10) == 0
+    first, second = host.queue()
+    assert host.message(first) == b"Subject: one\r\n\r\n.hidden dot\r\n"
+    assert host.envelope(second)["recipients"] == ["c@example.com", "d@example.com"]
+    assert host.envelope(second)["sender"] == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "reply"),
+    [
+        (["DATA"], "503"), (["RCPT TO:<a@b>"], "503"), (["MAIL FROM:<a@b>", "MAIL FROM:<a@b>"], "503"), (["MAIL a@b"], "501"),
+        (["MAIL FROM:<a@b>", "RCPT TO:<>"], "501"), (["MAIL FROM:<a@b>", "DATA"], "503"), (["FOO"], "502"), (["NOOP"], "250"),
+        (["VRFY root"], "252"), (["MAIL FROM:<a@b>", "RCPT TO:<not an address>"], "501"), (["MAIL FROM:<a@b> SIZE=999999999999"], "552"), (["MAIL FROM:<a@b"], "501"), (["RSET"], "250"),
+        (["x" * 10_000], "500"), (["HELP"], "214"), (["MAIL FROM:a@b"], "250"), ([""], "502"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_replies(host: Host, lines: list[str], reply: str) -> None:
+    """Each wrong step has its code, and the dialogue goes on."""
+    replies = say(host, "\r\n".join(["EHLO me", *lines, "QUIT", ""]))
+    assert replies[-2].startswith(reply), replies
+    assert replies[-1].startswith("221")
+
+
+@pytest.mark.parametrize("cut", range(0, 100, 7))
+def test_a_client_that_leaves_early_leaves_nothing(host: Host, cut: int) -> None:
+    """Without the final dot nothing is queued."""
+    text = b"EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: x\r\n\r\nbody without an end\r\n"
+    say(host, text[:cut])
+    assert [name for name in host.queue()] == []
+    assert not list((host.spool / "queue").iterdir())
+
+
+def test_a_spool_that_fails_is_a_temporary_reply(host: Host) -> None:
+    """451, so that the client keeps its mail."""
+    (host.spool / "queue").rmdir()
+    replies = say(host, "EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
+    assert replies[-2].startswith("451 4.3.0 Error: cannot write the spool")
+
+
+def test_bytes_that_forge_the_envelope_are_refused(host: Host) -> None:
+    """A bare CR or a NUL in an address."""
+    replies = say(host, b"EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<x\0y@example.com>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
+    assert any(reply.startswith("501") for reply in replies)
+    assert host.queue() == []
