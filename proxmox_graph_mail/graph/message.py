@@ -93,6 +93,8 @@ def display_name(sender: Mailbox | None, at: Circumstances) -> str:
     """The name that tells host and origin: `root@pve1 (Cron Daemon)`; of a real address: `ops@example.com via pve1`."""
     if sender is None:
         sender = Mailbox(at.full_name, at.user)
+    if not sender.address or any(c.isspace() for c in sender.address):
+        sender = Mailbox(sender.name or sender.address, at.user)
     local, _, domain = sender.address.rpartition("@") if "@" in sender.address else (sender.address, "", "")
     if domain and not at.host.is_local(domain):
         return _name(f"{sender.name or sender.address} via {at.host.name}")

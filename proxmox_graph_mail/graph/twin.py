@@ -29,7 +29,9 @@ def twin(text: str) -> str:
 
 def block(text: str) -> str:
     """The text as one <pre>."""
-    return f'<pre style="{STYLE}">{_linked(visible(text).expandtabs(8))}</pre>'
+    shown = _linked(visible(text).expandtabs(8))
+    # HTML drops a line end right behind <pre>.
+    return f'<pre style="{STYLE}">{chr(10) if shown.startswith(chr(10)) else ""}{shown}</pre>'
 
 
 def note(text: str) -> str:

@@ -15,6 +15,7 @@ import mimetypes
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from email.policy import Compat32
 from email.utils import parsedate_to_datetime
 
 from proxmox_graph_mail.message import charset
@@ -23,6 +24,16 @@ from proxmox_graph_mail.submission.addresses import mailboxes
 from proxmox_graph_mail.submission.header import start_of_message
 
 Part = email.message.Message
+
+
+class _Policy(Compat32):
+    """compat32, but a header with raw 8-bit bytes is read as UTF-8 or Latin-1 instead of becoming replacement characters."""
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        return charset.raw_header(value)
+
+
+_POLICY = _Policy()
 
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -37,7 +48,7 @@ def parse(data: bytes) -> Mail:
     """Take a message apart. Never raises, whatever the bytes are."""
     found = _Findings()
     try:
-        message = email.message_from_bytes(_clean_header(data[start_of_message(data) :], found))
+        message = email.message_from_bytes(_clean_header(data[start_of_message(data) :], found), policy=_POLICY)
         found.defects += [f"{type(defect).__name__}" for defect in message.defects]
         _walk(message, found, alternative=False, related=False, depth=0)
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
@@ -89,6 +100,8 @@ def _walk(part: Part, found: _Findings, *, alternative: bool, related: bool, dep
                         depth=depth + 1,
                     )  # fmt: skip
             return
+    if kind.startswith("multipart/") and not part.is_multipart():  # its boundary never comes: the text is all there is
+        kind = "text/plain"
     named = bool(_filename(part))
     attached = named or part.get_content_disposition() == "attachment" or len(found.attachments) >= MAX_PARTS
     if kind == "text/plain" and not attached and not part.is_multipart():
@@ -137,7 +150,7 @@ def _attachment(part: Part, found: _Findings, *, related: bool) -> Attachment:
         inner = children[0] if isinstance(children, list) and children and isinstance(children[0], Part) else None
         if kind == "message/rfc822" and inner is not None:
             content = _as_bytes(inner)
-            title = charset.words(charset.raw_header(str(inner.get("Subject", "")))).strip()
+            title = charset.words(_unfold(str(inner.get("Subject", "")))).strip()
             name = name or f"{_safe_name(title)[:80] or 'message'}.eml"
         else:
             content = _as_bytes(part)
@@ -148,7 +161,7 @@ def _attachment(part: Part, found: _Findings, *, related: bool) -> Attachment:
     if not name:
         extension = mimetypes.guess_extension(kind) or ".bin"
         name = f"attachment-{len(found.attachments) + 1}{extension}"
-    content_id = charset.raw_header(str(part.get("Content-ID", ""))).strip().strip("<>").strip()
+    content_id = str(part.get("Content-ID", "")).strip().strip("<>").strip()
     content_id = "".join(c for c in content_id if c.isprintable() and c not in "<>")
     # Shown in the body, unless it says it is an attachment or nothing could refer to it.
     inline = bool(content_id) and part.get_content_disposition() != "attachment" and (related or kind.startswith("image/"))
@@ -164,7 +177,7 @@ def _as_bytes(part: Part) -> bytes:
 
 def _filename(part: Part) -> str:
     name = part.get_filename() or ""
-    return _safe_name(charset.words(charset.raw_header(str(name))))
+    return _safe_name(charset.words(_unfold(str(name))))
 
 
 def _safe_name(name: str) -> str:
@@ -191,7 +204,7 @@ def _mail(message: Part, found: _Findings) -> Mail:
         return tuple(
             Mailbox(_one_line(charset.words(display)), _one_line(address))
             for value in values
-            for display, address in mailboxes(_unfold(charset.raw_header(value)))
+            for display, address in mailboxes(_unfold(value))
         )
 
     senders = people("from")
@@ -199,7 +212,7 @@ def _mail(message: Part, found: _Findings) -> Mail:
     message_ids = _MESSAGE_ID.findall(first("message-id"))
     return Mail(
         subject=first("subject").strip(),
-        sender=next((sender for sender in senders if sender.address), None),
+        sender=_author(senders),
         reply_to=people("reply-to"),
         to=people("to"),
         cc=people("cc"),
@@ -217,9 +230,15 @@ def _mail(message: Part, found: _Findings) -> Mail:
     )
 
 
+def _author(senders: tuple[Mailbox, ...]) -> Mailbox | None:
+    """The first real address; else the last word, for an unquoted comma may have cut the name before it."""
+    named = [sender for sender in senders if sender.address]
+    return next((sender for sender in named if "@" in sender.address), named[-1] if named else None)
+
+
 def _headers(message: Part) -> Iterator[tuple[str, str]]:
     for key, value in message.items():
-        yield charset.raw_header(str(key)), _one_line(charset.words(_unfold(charset.raw_header(str(value)))))
+        yield charset.raw_header(str(key)), _one_line(charset.words(_unfold(str(value))))
 
 
 def _unfold(value: str) -> str:

@@ -10,6 +10,9 @@ Understood (RFC 5322 3.4, 4.4, and what sendmail, Postfix and exim take besides)
 and semicolons as separators.
 """
 
+WORD_LIMIT = 2000
+"""Characters of an encoded word at most; RFC 2047 allows 75, real senders do not care."""
+
 
 def mailboxes(text: str) -> list[tuple[str, str]]:
     """The mailboxes of an address list, each as (display name, address).
@@ -44,6 +47,8 @@ def _split(text: str) -> list[str]:
         c = text[at]
         if c == "\\" and (quoted or depth):
             at += 1
+        elif c == "=" and (word := _encoded_word(text, at)):
+            at += len(word) - 1
         elif quoted:
             quoted = c != '"'
         elif depth:
@@ -72,13 +77,25 @@ def _split(text: str) -> list[str]:
     return items
 
 
+def _encoded_word(text: str, at: int) -> str:
+    """The RFC 2047 encoded word that begins here, if one does: a separator in it separates nothing."""
+    if text[at + 1 : at + 2] != "?":
+        return ""
+    end = at + WORD_LIMIT
+    charset = text.find("?", at + 2, end)
+    encoding = text.find("?", charset + 1, end) if charset > 0 else -1
+    close = text.find("?=", encoding + 1, end) if encoding > 0 else -1
+    return text[at : close + 2] if close > 0 and encoding == charset + 2 else ""
+
+
 def _mailbox(item: str) -> tuple[str, str] | None:
     phrase, angle, comment = _lex(item)
     name = " ".join(phrase.split())
     if angle is not None:
         if angle.startswith("@") and ":" in angle:  # a source route, RFC 5322 4.4: to be ignored
             angle = angle.rpartition(":")[2]
-        return name.replace('"', "") if name.startswith('"') else name, angle
+        name = name.replace('"', "") if name.startswith('"') else name
+        return f"{name} ({comment})" if name and comment else name or comment, angle
     if not name:
         return None
     return comment, name
@@ -94,7 +111,10 @@ def _lex(item: str) -> tuple[str, str | None, str]:
     while at < len(item):
         c = item[at]
         into = comments if depth else angle if inside and angle is not None else phrase
-        if c == "\\" and (quoted or depth) and at + 1 < len(item):
+        if c == "=" and (word := _encoded_word(item, at)):
+            at += len(word) - 1
+            into.append(word)
+        elif c == "\\" and (quoted or depth) and at + 1 < len(item):
             at += 1
             into.append(item[at] if depth or not inside else c + item[at])
         elif quoted:
