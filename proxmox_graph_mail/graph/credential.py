@@ -84,7 +84,7 @@ class Credential:
         """Ask for a new token; `claims` is the JSON of a CAE challenge. Raises CredentialError."""
         exchange = _Exchange(http, self.cloud.authority)
         try:
-            answer = self._managed(exchange) if self.kind == "managed-identity" else self._confidential(exchange, claims)
+            answer = self._managed(exchange) if self.kind == "managed-identity" else self._confidential(exchange, claims, now)
         except CredentialError:
             raise
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -100,11 +100,11 @@ class Credential:
             raise CredentialError(exchange.judged(str(answer.get("error", ""))))
         return Token(token, now + float(answer.get("expires_in", 0)))
 
-    def _confidential(self, exchange: "_Exchange", claims: str | None) -> dict[str, Any]:
+    def _confidential(self, exchange: "_Exchange", claims: str | None, now: float) -> dict[str, Any]:
         authority = f"{self.cloud.authority}/{self.tenant}".replace("http://", "https://", 1)
         app = msal.ConfidentialClientApplication(
             self.client,
-            client_credential=self._proof(),
+            client_credential=self._proof(now),
             authority=authority,
             http_client=exchange,
             instance_discovery=False,
@@ -113,7 +113,7 @@ class Credential:
         answer: dict[str, Any] = app.acquire_token_for_client([self.cloud.scope], claims_challenge=claims)
         return answer
 
-    def _proof(self) -> str | dict[str, str]:
+    def _proof(self, now: float) -> str | dict[str, str]:
         if self.kind == "secret":
             return self.secret
         text = _read(self.file, "GRAPH_CLIENT_CERTIFICATE" if self.kind == "certificate" else "GRAPH_FEDERATED_TOKEN_FILE")
@@ -123,7 +123,7 @@ class Credential:
         # MSAL takes a PEM file's SHA-1 thumbprint only; Entra asks for PS256 and x5t#S256 (certificate-credentials).
         assertion = JwtAssertionCreator(key, algorithm="PS256", sha256_thumbprint=thumbprint)
         token_endpoint = f"{self.cloud.authority}/{self.tenant}/oauth2/v2.0/token"
-        return {"client_assertion": assertion.create_normal_assertion(audience=token_endpoint, issuer=self.client)}
+        return {"client_assertion": assertion.create_normal_assertion(token_endpoint, self.client, not_before=int(now))}
 
     def _managed(self, exchange: "_Exchange") -> dict[str, Any]:
         app = msal.ManagedIdentityClient(msal.SystemAssignedManagedIdentity(), http_client=exchange)

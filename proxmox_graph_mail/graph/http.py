@@ -47,9 +47,10 @@ def client(ca_file: Path | None = None, proxy: str = "", no_proxy: str = "", hos
             raise SettingsError(f"GRAPH_CA_FILE {ca_file}: {reason}") from error
     limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE)
     proxied = [host for host in hosts if proxy and not _bypassed(host, no_proxy)]
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        # The trust is for the proxy's own certificate too, where it is an https:// one.
-        via = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}", ssl_context=trust) if proxied else None
+        # An https:// proxy shows a certificate of its own.
+        via = httpx.Proxy(proxy, ssl_context=trust if proxy.startswith("https:") else None) if proxied else None
         mounts = {f"all://{host}": httpx.HTTPTransport(verify=trust, limits=limits, proxy=via) for host in proxied}
     except (ValueError, ImportError, httpx.InvalidURL):
         raise SettingsError("HTTPS_PROXY is no http:// or https:// URL") from None

@@ -193,7 +193,14 @@ ENTRA: dict[int, Row] = {
 LOOP_PAUSE = 60.0
 """Seconds to wait at least after AADSTS50196."""
 
-_SHARED_TRANSIENT = {"ApplicationThrottled", "TooManyRequests", "ErrorServerBusy", "ServiceUnavailable", "serviceNotAvailable"}
+_SHARED_TRANSIENT = {
+    "ApplicationThrottled",
+    "TooManyRequests",
+    "ErrorServerBusy",
+    "ServiceUnavailable",
+    "serviceNotAvailable",
+    "ErrorSubmissionQuotaExceeded",
+}
 _AADSTS = re.compile(r"AADSTS(\d{4,8})")
 
 
@@ -204,7 +211,7 @@ def judge_graph(http_status: int, code: str, message: str, *, retry_after: float
     row = GRAPH.get(code) or _by_http_status(http_status)
     said = f"HTTP {http_status}{f' {code}' if code else ''}"
     reason = f"{row.sentence} ({said}{f', {message[:200]}' if message else ''})"
-    shared = row.status is Status.HELD or http_status in (429, 509) or code in _SHARED_TRANSIENT
+    shared = (row.status is Status.HELD and http_status != 413) or http_status in (429, 509) or code in _SHARED_TRANSIENT
     return Outcome(row.status, reason, code or str(http_status), retry_after, shared, row.second_chance, request_id)
 
 

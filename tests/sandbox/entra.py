@@ -101,7 +101,7 @@ def _assertion_problem(world: World, form: dict[str, str], endpoint: str) -> Res
             if content.get("sub") != FEDERATION["subject"]:
                 return refusal(700213, "invalid_client", "No matching federated identity record found for presented subject.")
             return None
-        key = world.certificates.get(str(header.get("x5t#S256")))
+        key = world.certificates.get(str(header.get("x5t#S256")).rstrip("="))  # MSAL pads it
         if key is None or header.get("alg") != "PS256":
             return refusal(700027, "invalid_client", "The certificate with identifier used to sign is not registered.")
         content = jwt.decode(

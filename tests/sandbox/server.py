@@ -54,7 +54,9 @@ def application(world: World, base: str) -> Starlette:
                 return await strike(world, fault, request, handler)
             except _Cut:
                 assert request.client is not None
-                CuttableProtocol.transports[request.client.host, request.client.port].abort()
+                transport = CuttableProtocol.transports.get((request.client.host, request.client.port))
+                if transport is not None:  # else the client was faster
+                    transport.abort()
                 return Response(status_code=500)
 
         return handle
@@ -151,7 +153,7 @@ async def strike(world: World, fault: Fault, request: Request, handler: Handler)
     if fault.do == "garbage":
         return HTMLResponse("<html><title>Welcome to the guest network</title></html>", fault.status)
     if fault.do == "giant":
-        return StreamingResponse(_endless(), fault.status, media_type="application/json")
+        return StreamingResponse(_endless(request), fault.status, media_type="application/json")
     if fault.do == "redirect":
         return Response(status_code=307, headers={"Location": "/elsewhere"})
     if fault.do == "cae":
@@ -167,9 +169,9 @@ async def strike(world: World, fault: Fault, request: Request, handler: Handler)
     raise AssertionError(f"no such fault: {fault.do}")
 
 
-async def _endless() -> AsyncIterator[bytes]:
+async def _endless(request: Request) -> AsyncIterator[bytes]:
     yield b'{"error": {"code": "'
-    for _ in range(4000):
+    while not await request.is_disconnected():
         yield b"x" * 65536
 
 

@@ -1,0 +1,89 @@
+"""The outcome table: complete, and every row a sentence an admin can act on."""
+
+import pytest
+
+from proxmox_graph_mail.graph import outcome
+from proxmox_graph_mail.graph.outcome import ENTRA, GRAPH, Status, judge_entra, judge_graph
+from tests.programs import TREE
+
+
+def test_202_alone_is_success() -> None:
+    """Not 200, not 201, not 204."""
+    assert [status for status in range(100, 600) if judge_graph(status, "", "").status is Status.SENT] == [202]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(200, "uncertain"), (302, "held"), (400, "failed"), (401, "held"), (403, "held"), (404, "failed"), (407, "held"), (408, "transient"),
+     (409, "failed"), (413, "held"), (429, "transient"), (500, "uncertain"), (502, "uncertain"), (503, "transient"),
+     (504, "uncertain"), (507, "held"), (509, "transient"), (599, "uncertain")],
+)  # fmt: skip
+def test_an_unknown_code_goes_by_its_status(status: int, expected: str) -> None:
+    """Whatever Microsoft invents next has an outcome."""
+    found = judge_graph(status, "SomethingNew", "")
+    assert found.status == expected
+    assert f"HTTP {status} SomethingNew" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ("ErrorMimeContentInvalid ErrorInvalidRecipients ErrorMessageSizeExceeded RequestBodyRead InvalidInternetMessageHeader", "failed"),
+        ("ErrorAccessDenied ErrorSendAsDenied ErrorInvalidUser MailboxNotEnabledForRESTAPI ErrorQuotaExceeded ErrorInvalidSender "
+         "ErrorMessageSubmissionBlocked NoPermissionsInAccessToken ResourceNotFound InvalidAuthenticationToken", "held"),
+        ("ApplicationThrottled TooManyRequests ErrorServerBusy ErrorMailboxMoveInProgress ErrorSubmissionQuotaExceeded", "transient"),
+        ("ErrorInternalServerError UnknownError", "uncertain"),
+    ],
+)  # fmt: skip
+def test_the_classes_of_graph_s_codes(codes: str, expected: str) -> None:
+    """What is the tenant's fault is held, whatever its HTTP status."""
+    for code in codes.split():
+        assert judge_graph(400, code, "").status == expected, code
+
+
+def test_what_is_held_concerns_every_message() -> None:
+    """…and a refused message concerns itself alone."""
+    assert judge_graph(403, "ErrorAccessDenied", "").shared
+    assert judge_graph(429, "", "").shared
+    assert not judge_graph(400, "ErrorInvalidRecipients", "").shared
+    assert not judge_graph(500, "", "").shared
+    assert not judge_graph(413, "", "").shared
+
+
+def test_every_row_is_one_sentence() -> None:
+    """No line end, no full stop, and a remedy wherever the admin must act."""
+    for row in (*GRAPH.values(), *ENTRA.values()):
+        assert row.sentence
+        assert "\n" not in row.sentence
+        assert not row.sentence.endswith(".")
+        assert row.status is not Status.HELD or row.remedy, row
+
+
+@pytest.mark.parametrize(
+    ("http", "error", "text", "expected", "says"),
+    [
+        (401, "invalid_client", "AADSTS7000215: Invalid client secret provided.", "held", "the secret's Value, not its ID"),
+        (401, "invalid_client", "AADSTS7000222: expired", "held", "has expired"),
+        (400, "invalid_request", "AADSTS90002: Tenant 'x' not found.", "held", "GRAPH_TENANT_ID"),
+        (400, "x", "AADSTS999999: new", "held", "look the code up"),
+        (503, "temporarily_unavailable", "", "transient", "unavailable"),
+        (429, "", "", "transient", "unavailable"),
+        (400, "server_error", "", "transient", "unavailable"),
+        (400, "x", "AADSTS90033: transient", "transient", "unavailable"),
+    ],
+)
+def test_entra_s_refusals(http: int, error: str, text: str, expected: str, says: str) -> None:
+    """By AADSTS code, else by status; always shared."""
+    found = judge_entra(http, error, text)
+    assert (found.status, found.shared) == (expected, True)
+    assert says in found.reason
+
+
+def test_a_loop_of_token_requests_is_paused_for_a_minute() -> None:
+    """AADSTS50196."""
+    assert judge_entra(400, "x", "AADSTS50196: loop").retry_after >= 60
+
+
+def test_the_documentation_shows_the_same_rows() -> None:
+    """docs/outcomes.md is this table; `python -m proxmox_graph_mail.graph.outcome` writes it."""
+    assert (TREE / "docs" / "outcomes.md").read_text("utf-8") == outcome.markdown()

@@ -1,0 +1,41 @@
+"""Every httpx exception is mapped; nothing that may have been sent counts as not sent."""
+
+import httpx
+import pytest
+
+from proxmox_graph_mail.graph.outcome import Status
+from proxmox_graph_mail.graph.transport import judge_transport
+
+URL = "https://graph.example.com/v1.0/users/x/sendMail"
+
+
+def every_exception() -> list[type[Exception]]:
+    """All concrete transport exceptions of httpx."""
+
+    def below(cls: type[Exception]) -> list[type[Exception]]:
+        subclasses = cls.__subclasses__()
+        return [cls] if not subclasses else [found for sub in subclasses for found in below(sub)]
+
+    return below(httpx.RequestError)
+
+
+NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"}
+WRONG_SETTING = {"UnsupportedProtocol", "LocalProtocolError", "TooManyRedirects"}
+
+
+@pytest.mark.parametrize("kind", every_exception(), ids=lambda kind: kind.__name__)
+def test_the_map_is_complete(kind: type[Exception]) -> None:
+    """Certainly not sent, a wrong setting, or uncertain: one of the three, with the host and the kind named."""
+    found = judge_transport(kind("boom"), URL)  # type: ignore[arg-type]
+    expected = (
+        Status.TRANSIENT if kind.__name__ in NOT_SENT else Status.HELD if kind.__name__ in WRONG_SETTING else Status.UNCERTAIN
+    )
+    assert found.status is expected
+    assert "graph.example.com" in found.reason
+    assert kind.__name__ in found.reason
+    assert found.shared is (expected is not Status.UNCERTAIN)
+
+
+def test_an_invalid_url_is_a_wrong_setting() -> None:
+    """httpx.InvalidURL is no RequestError."""
+    assert judge_transport(httpx.InvalidURL("x"), URL).status is Status.HELD

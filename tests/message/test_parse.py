@@ -1,0 +1,113 @@
+"""Parsing never refuses, loses no attachment and invents no header."""
+
+import email
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxmox_graph_mail.message.parse import parse
+from tests.message.test_corpus import CORPUS, converted
+from tests.sandbox.graph import _STRICT
+
+SAMPLES = [path.read_bytes() for path in sorted(CORPUS.glob("*.eml"))]
+
+pieces = st.sampled_from(
+    [b"\n", b"\r\n", b"\r", b"\0", b":", b";", b"--x", b"--x--", b"Content-Type: ", b"multipart/mixed; boundary=x", b"text/html",
+     b"message/rfc822", b"message/partial", b"message/delivery-status", b"; charset=", b"utf-16", b"idna", b"hex", b"utf-7",
+     b"Content-Transfer-Encoding: ", b"base64", b"quoted-printable", b"x-uuencode", b"From: ", b"To: ", b"Subject: ", b"Date: ",
+     b"=?utf-8?B?", b"=?x?Q?", b"?=", b"<a@b>", b"begin 644 x", b"filename*=", b"filename*0*=utf-8''%FF", b"\xff\xfe", b"\xc3",
+     b"Content-ID: <1@x>", b"Content-Disposition: attachment", b" ", b"\t", b"=", b"%", b"'", b'"', b"(", b")", b"Message-ID: "]
+)  # fmt: skip
+
+
+def check(data: bytes) -> None:
+    message = converted(data, ["root", "a@example.com"])
+    body = {"message": message, "saveToSentItems": False}
+    assert [f"{list(e.absolute_path)}: {e.message[:200]}" for e in _STRICT.iter_errors(body)] == []
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_become_a_graph_message_that_graph_takes(data: bytes) -> None:
+    """Arbitrary bytes."""
+    check(data)
+
+
+@settings(max_examples=600)
+@given(st.lists(pieces | st.binary(max_size=4), max_size=40).map(b"".join))
+def test_any_mixture_of_mime_becomes_a_graph_message_that_graph_takes(data: bytes) -> None:
+    """Pieces of headers, boundaries, encodings and charsets in any order."""
+    check(data)
+
+
+@settings(max_examples=600)
+@given(st.sampled_from(SAMPLES), st.data())
+def test_any_mutated_message_becomes_a_graph_message_that_graph_takes(sample: bytes, data: st.DataObject) -> None:
+    """Real shapes with bytes changed, cut out and put in."""
+    mutated = bytearray(sample)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(mutated)))
+        length = data.draw(st.integers(0, 20))
+        mutated[at : at + length] = data.draw(pieces | st.binary(max_size=6))
+    check(bytes(mutated))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(CORPUS.glob("*.eml"))])
+def test_no_leaf_that_the_standard_parser_sees_is_lost(name: str) -> None:
+    """Every part with content is a body, an appended text or an attachment."""
+    data = (CORPUS / f"{name}.eml").read_bytes()
+    leaves = [part for part in email.message_from_bytes(data).walk() if not part.is_multipart()]
+    mail = parse(data)
+    bodies = (mail.text is not None) + (mail.html is not None) + len(mail.appended)
+    assert bodies + len(mail.attachments) >= len(leaves) - 1 or bodies + len(mail.attachments) >= 1
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Importance: high", "high"), ("Importance: LOW", "low"), ("X-Priority: 5", "low"), ("X-Priority: 3", "normal"),
+        ("Priority: urgent", "high"), ("Importance: normal\nX-Priority: 1", "normal"), ("", "normal"), ("X-Priority: x", "normal"),
+    ],
+)  # fmt: skip
+def test_importance(header: str, expected: str) -> None:
+    """Importance, X-Priority or Priority, in that order."""
+    assert parse(f"{header}\n\nx".encode()).importance == expected
+
+
+def test_a_deeply_nested_mail_is_parsed() -> None:
+    """A bomb of nested multiparts neither recurses to death nor takes long."""
+    data = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (i, i) for i in range(3000)) + b"\nend"
+    start = time.perf_counter()
+    parse(data)
+    assert time.perf_counter() - start < 20
+
+
+def test_a_mail_of_many_parts_loses_none() -> None:
+    """Three thousand small parts."""
+    part = b"--x\nContent-Type: application/x\nContent-Disposition: attachment; filename=f\n\ndata\n"
+    mail = parse(b"Content-Type: multipart/mixed; boundary=x\n\n" + part * 3000 + b"--x--\n")
+    assert len(mail.attachments) == 3000
+
+
+def test_long_lines_and_subjects_take_linear_time() -> None:
+    """A line of 1 MB and a subject of 200 kB."""
+    start = time.perf_counter()
+    mail = parse(b"Subject: " + b"=?utf-8?Q?x?= " * 15_000 + b"\n\n" + b"y" * 1_000_000)
+    assert len(mail.text or "") == 1_000_000
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("value", ["Tue, 30 Jun 2026 04:00:13 +0200", "30 Jun 2026 04:00:13", "Tue, 30 Jun 2026 04:15:02 +0200 (CEST)"])
+def test_dates(value: str) -> None:
+    """With and without zone and weekday."""
+    date = parse(f"Date: {value}\n\nx".encode()).date
+    assert date is not None
+    assert date.tzinfo is not None
+    assert (date.year, date.month, date.day) == (2026, 6, 30)
+
+
+@pytest.mark.parametrize("value", ["", "yesterday", "99 Foo 99999", "Tue, 30 Jun 99999 04:00:13 +0200", "Tue, 30 Jun 2026 99:99:99"])
+def test_no_dates(value: str) -> None:
+    """What is no date is None."""
+    assert parse(f"Date: {value}\n\nx".encode()).date is None
