@@ -297,6 +297,17 @@ class Spool:
             return None
         return fd
 
+    def owns_lock(self, fd: int) -> bool:
+        """Does this inherited descriptor hold the lock?"""
+        try:
+            ours, named = os.fstat(fd), os.stat(f"{self.root}/lock")
+            if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
+                return False
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
     @classmethod
     def _of(cls, root: str, queue: str) -> "Spool":
         spool = cls(root)

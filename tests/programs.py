@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -40,19 +39,34 @@ class Syslog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: list[str] = []
+        self._lines: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         path.chmod(0o666)
+        self._synchronised = threading.Event()
+        # A thread, for only ten datagrams wait in a socket before writers do.
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while text := self._socket.recv(8192).decode():
+            if text == "synchronise":
+                self._synchronised.set()
+            else:
+                self._lines.append(text[text.index("proxmox-graph-mail/") + len("proxmox-graph-mail/") :])
 
     def read(self) -> list[str]:
         """All lines so far, without priority and time."""
-        while select.select([self._socket], [], [], 0)[0]:
-            text = self._socket.recv(8192).decode()
-            self.lines.append(text[text.index("proxmox-graph-mail/") + len("proxmox-graph-mail/") :])
-        return self.lines
+        self._synchronised.clear()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
+            writer.sendto(b"synchronise", str(self.path))
+        assert self._synchronised.wait(PATIENCE)
+        return list(self._lines)
 
     def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
+            writer.sendto(b"", str(self.path))
+        self._thread.join()
         self._socket.close()
 
 

@@ -44,7 +44,7 @@ def run(
     spool = Spool()
     spool.create()
     become_service_user(spool)
-    lock = lock_fd if lock_fd >= 0 else None
+    lock = lock_fd if lock_fd >= 0 and spool.owns_lock(lock_fd) else None
     if once and lock is None:
         lock = spool.lock()
         if lock is None:

@@ -75,6 +75,8 @@ class GraphClient:
             if challenge is not None:
                 token = self._tokens.replace(token, challenge or None)
                 outcome, _ = self._post(url, body, token)
+            if outcome.status is Status.HELD and outcome.shared:
+                self._tokens.forget(token)
         except CredentialError as error:
             outcome = error.outcome
         if outcome.retry_after and outcome.shared:

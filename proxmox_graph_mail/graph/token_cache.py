@@ -58,6 +58,17 @@ class TokenCache:
                 self._token = self._renew(rejected, claims)
             return self._token
 
+    def forget(self, token: Token) -> None:
+        """Let the next one ask for a new token: what a token permits was decided when it was issued, and an admin who grants
+        a permission must not wait for the old one's end."""
+        with self._mutex, contextlib.suppress(CredentialError), self._locked():
+            entries = self._read()
+            key = self._credential.key
+            if entries.get(key, {}).get("token") == token.value:
+                self._write({other: entry for other, entry in entries.items() if other != key})
+            if self._token == token:
+                self._token = None
+
     def _renew(self, rejected: Token | None, claims: str | None) -> Token:
         with self._locked():
             now = self._clock()

@@ -77,7 +77,8 @@ def _become_pass(spool: Spool, lock: int) -> "NoReturn":
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        os.dup2(lock, 3, inheritable=True)
+        os.dup2(lock, 3)
+        os.set_inheritable(3, True)  # dup2 does not, where the lock is 3 already
         os.closerange(4, 4096)
         owner = os.stat(spool.root)
         if os.geteuid() == 0 and owner.st_uid != 0:

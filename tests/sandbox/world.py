@@ -16,7 +16,7 @@ FEDERATION = {"issuer": "https://idp.example.com", "subject": "host:pve1", "audi
 
 @dataclass
 class Fault:
-    """Something to go wrong: at the next `times` requests to `on` (sendMail, token, discovery).
+    """Something to go wrong: at `times` requests to `on` (sendMail, token, discovery), once `after` of them went well.
 
     `do` is one of: status (with `status`, `code`, `retry_after`), hang (`seconds`), cut_before (the connection is cut when the
     request came, nothing is accepted), cut_after (accepted, then cut), status_after (accepted, then `status`), garbage (200 and
@@ -26,6 +26,7 @@ class Fault:
     on: str
     do: str = "status"
     times: int = 1
+    after: int = 0
     status: int = 503
     code: str = "ServiceUnavailable"
     message: str = ""
@@ -80,6 +81,9 @@ class World:
     def fault(self, on: str) -> Fault | None:
         """The fault that strikes this request, if one does."""
         for fault in self.faults:
+            if fault.on == on and fault.after > 0:
+                fault.after -= 1
+                return None
             if fault.on == on:
                 fault.times -= 1
                 if fault.times <= 0:

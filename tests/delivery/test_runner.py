@@ -1,0 +1,285 @@
+"""The real queue runner against the stand-in: no fault loses a mail."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.programs import Host, Sandbox, eventually, subjects
+
+
+def submit(host: Host, *names: str) -> list[str]:
+    for name in names:
+        assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nbody\n".encode()).returncode == 0
+    return list(names)
+
+
+def drained(host: Host) -> bool:
+    return host.queue() == []
+
+
+def test_a_pass_sends_what_is_due(online: Host, sandbox: Sandbox) -> None:
+    """`run --once`: exit 0, the queue is empty, each arrived once, each has its line."""
+    names = submit(online, "one", "two", "three", "four", "five")
+    done = online.admin("run", "--once")
+    assert (done.returncode, online.queue()) == (0, [])
+    assert sorted(subjects(sandbox.accepted())) == sorted(names)
+    lines = [line for line in online.syslog.read() if line.startswith("runner[")]
+    assert len([line for line in lines if "to=<admin@example.com>, status=sent, delay=" in line and "request-id=" in line]) == 5
+    assert os.listdir(online.spool / "queue") == []
+
+
+def test_a_runner_sends_what_comes_while_it_waits(online: Host, sandbox: Sandbox) -> None:
+    """The FIFO wakes it; the mail is there in a moment."""
+    with online.runner():
+        for name in ("first", "second"):
+            assert online.sendmail("root", stdin=f"Subject: {name}\n\n".encode()).returncode == 0
+            eventually(lambda name=name: name in subjects(sandbox.accepted()), f"{name} arrives")  # type: ignore[misc]
+    assert drained(online)
+    assert sandbox.counts()["token"] == 1
+
+
+def test_a_runner_leaves_when_idle(online: Host) -> None:
+    """…with 0, and without its FIFO's reader."""
+    with online.runner("--idle", "0.2") as process:
+        assert process.wait(30) == 0
+    assert not online.listens()
+
+
+def test_a_second_runner_does_not_run_beside_the_first(online: Host, sandbox: Sandbox) -> None:
+    """One lock; a second pass wakes the first instead."""
+    with online.runner():
+        submit(online, "mine")
+        assert online.admin("run", "--once").returncode == 0
+        eventually(lambda: subjects(sandbox.accepted()) == ["mine"], "the first runner was woken")
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ({"do": "cut_before"}, "deferred"), ({"do": "cut_after"}, "deferred"),
+        ({"do": "status_after", "status": 504, "code": "UnknownError"}, "deferred"),
+        ({"do": "status", "status": 500, "code": "x"}, "deferred"), ({"do": "garbage", "status": 200}, "deferred"),
+        ({"do": "status", "status": 403, "code": "ErrorAccessDenied"}, "held"), ({"do": "redirect"}, "held"),
+        ({"do": "status", "status": 400, "code": "ErrorInvalidRecipients"}, "failed"),
+        ({"do": "status", "status": 400, "code": "UnableToDeserializePostBody"}, "deferred"),
+        ({"do": "status", "status": 429, "code": "ApplicationThrottled", "retry_after": "600"}, "deferred"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_fault_keeps_the_mail_and_says_why(online: Host, sandbox: Sandbox, fault: dict[str, Any], state: str) -> None:
+    """…in the listing and in syslog, and the next chance sends it, with the same Message-ID."""
+    submit(online, "kept")
+    sandbox.faults({"on": "sendMail", **fault})
+    assert online.admin("run", "--once").returncode == (69 if state == "failed" else 75)
+    (row,) = online.rows()
+    assert (row["state"], row["attempts"]) == (state, 1)
+    assert row["reason"]
+    assert any(f"status={state}" in line and row["reason"] in line for line in online.syslog.read())
+    assert online.admin("queue", "retry", "ALL").returncode == 0
+    assert eventually(lambda: drained(online), "the second attempt")
+    assert online.failed() == []
+    mails = sandbox.accepted()
+    assert len({mail["message"]["internetMessageId"] for mail in mails}) == 1
+    assert len(mails) == (2 if fault["do"] in ("cut_after", "status_after") else 1)
+
+
+def test_a_wrong_secret_asks_once_and_names_the_remedy(online: Host, sandbox: Sandbox) -> None:
+    """Twenty mails, one token request, no sendMail; all held with the sentence."""
+    submit(online, *(str(n) for n in range(20)))
+    online.settle(sandbox.settings(GRAPH_CLIENT_SECRET="wrong"))
+    assert online.admin("run", "--once").returncode == 75
+    assert (sandbox.counts()["token"], sandbox.counts()["sendmail"]) == (1, 0)
+    rows = online.rows()
+    assert {row["state"] for row in rows} == {"held"}
+    assert all("set GRAPH_CLIENT_SECRET to the secret's Value" in row["reason"] for row in rows)
+
+
+def test_mending_the_settings_drains_the_queue_by_itself(online: Host, sandbox: Sandbox) -> None:
+    """The admin corrects the file; nobody restarts anything."""
+    names = submit(online, *(f"m{n}" for n in range(12)))
+    online.settle(sandbox.settings(GRAPH_CLIENT_SECRET="wrong"))
+    with online.runner():
+        eventually(lambda: {row["state"] for row in online.rows()} == {"held"}, "all are held")
+        online.settle(sandbox.settings())
+        eventually(lambda: drained(online), "the queue drains")
+    assert sorted(subjects(sandbox.accepted())) == sorted(names)
+
+
+@pytest.mark.parametrize("text", ["GRAPH_SENDERR=x\n", "", "\udcff", "GRAPH_SENDER=a@b.c\nGRAPH_CLOUD=moon\n"])
+def test_broken_settings_hold_the_mail_and_say_what_is_wrong(online: Host, sandbox: Sandbox, text: str) -> None:
+    """…and the runner stays, and sends when they are mended."""
+    names = submit(online, "a", "b")
+    online.config.write_text(text, "utf-8", "surrogateescape")
+    with online.runner():
+        eventually(lambda: {row["state"] for row in online.rows()} == {"held"}, "all are held")
+        assert all(str(online.config) in row["reason"] for row in online.rows())
+        online.settle(sandbox.settings())
+        eventually(lambda: drained(online), "the queue drains")
+    assert sorted(subjects(sandbox.accepted())) == names
+
+
+def test_a_missing_permission_is_probed_by_one_mail(online: Host, sandbox: Sandbox) -> None:
+    """Those in flight meet the refusal, the rest of the queue is put off unasked; the next round asks once."""
+    submit(online, *(str(n) for n in range(12)))
+    sandbox.control(roles=[])
+    online.admin("run", "--once")
+    asked = sandbox.counts()["sendmail"]
+    assert 1 <= asked <= 8
+    assert len([row for row in online.rows() if row["state"] == "held"]) == 12
+    sandbox.control(roles=["Mail.Send"])
+    submit(online, "new")
+    assert online.admin("run", "--once").returncode == 0  # the new mail's success releases the held ones
+    assert drained(online)
+    assert len(sandbox.accepted()) == 13
+
+
+def test_graph_down_and_back(online: Host, sandbox: Sandbox) -> None:
+    """Nobody listens: deferred, one attempt for all; back again: everything drains."""
+    names = submit(online, *(f"d{n}" for n in range(8)))
+    online.settle(sandbox.settings(GRAPH_ENDPOINT="https://localhost:1", GRAPH_AUTHORITY="https://localhost:1"))
+    assert online.admin("run", "--once").returncode == 75
+    rows = online.rows()
+    assert {row["state"] for row in rows} == {"deferred"}
+    assert all("cannot connect to localhost" in row["reason"] for row in rows)
+    online.settle(sandbox.settings())
+    online.make_due()
+    assert online.admin("run", "--once").returncode == 0
+    assert sorted(subjects(sandbox.accepted())) == sorted(names)
+
+
+def test_junk_and_damaged_files_do_not_stop_the_others(online: Host, sandbox: Sandbox) -> None:
+    """The damaged one is kept in failed/, the foreign ones are left alone and reported."""
+    queue = online.spool / "queue"
+    (queue / ("0" * 18)).write_bytes(b"no envelope\nSubject: x\n\n")
+    (queue / ("1" * 18)).write_bytes(b"")
+    (queue / ("2" * 18)).symlink_to("/etc/passwd")
+    (queue / "README").write_text("x")
+    (queue / ("3" * 18)).mkdir()
+    (queue / ("4" * 18)).write_bytes(b'{"version": 99}\nx')
+    submit(online, "good")
+    assert online.admin("run", "--once").returncode == 69
+    assert subjects(sandbox.accepted()) == ["good"]
+    assert online.failed() == ["0" * 18, "1" * 18, "4" * 18]
+    assert (online.spool / "failed" / ("0" * 18)).read_bytes() == b"no envelope\nSubject: x\n\n"
+    assert (queue / "README").exists()
+    log = "\n".join(online.syslog.read())
+    assert "README is no message; left alone" in log
+    assert "damaged: envelope of version 99" in log
+
+
+def test_a_message_that_is_too_large_is_held_and_does_not_hold_the_others(online: Host, sandbox: Sandbox) -> None:
+    """Over Graph's 4 MB."""
+    online.sendmail("-odq", "root", stdin=b"Subject: large\n\n" + b"x" * 5_000_000)
+    submit(online, "small", "another")
+    assert online.admin("run", "--once").returncode == 75
+    assert sorted(subjects(sandbox.accepted())) == ["another", "small"]
+    (row,) = online.rows()
+    assert (row["state"], row["size"]) == ("held", 5_000_016)
+    assert "Graph takes 4 MB" in row["reason"]
+
+
+def test_a_bad_recipient_among_good_ones_is_kept_for_the_admin(online: Host, sandbox: Sandbox) -> None:
+    """The good ones have their mail; the message is in failed/ and says whom it did not reach; a retry sends none twice."""
+    online.sendmail("-odq", "good@example.com", "bad@exa_mple.com")
+    assert online.admin("run", "--once").returncode == 69
+    (row,) = online.rows()
+    assert row["state"] == "failed"
+    assert "sent to good@example.com, but not to bad@exa_mple.com" in row["reason"]
+    online.admin("queue", "retry", "ALL")
+    eventually(lambda: len(online.failed()) == 1 and drained(online), "the retry has failed again")
+    assert len(sandbox.accepted()) == 1
+
+
+def test_more_recipients_than_a_message_may_have(online: Host, sandbox: Sandbox) -> None:
+    """1,200 in messages of 500, each address once, although the second message fails at first."""
+    people = [f"p{n}@example.com" for n in range(1200)]
+    online.sendmail("-odq", "--", *people)
+    sandbox.faults({"on": "sendMail", "status": 500, "code": "x", "after": 1})
+    assert online.admin("run", "--once").returncode == 75
+    assert len(sandbox.accepted()) == 1
+    online.make_due()
+    assert online.admin("run", "--once").returncode == 0
+    got = [
+        person["emailAddress"]["address"]
+        for mail in sandbox.accepted()
+        for person in mail["message"].get("bccRecipients", [])
+    ]
+    assert sorted(got) == sorted(people)
+    assert len(sandbox.accepted()) == 3
+
+
+def test_old_mail_is_given_up_into_failed_and_kept(online: Host, sandbox: Sandbox) -> None:
+    """QUEUE_LIFETIME, after it had its chances."""
+    online.settle(sandbox.settings(QUEUE_LIFETIME="1s"))
+    submit(online, "old")
+    message = online.message(online.queue()[0])
+    time.sleep(1.1)  # the message must really be older than its lifetime
+    sandbox.faults({"on": "sendMail", "status": 500, "code": "x", "times": 3})
+    for _ in range(2):
+        assert online.admin("run", "--once").returncode == 75
+        online.make_due()
+    assert online.admin("run", "--once").returncode == 69
+    (row,) = online.rows()
+    assert (row["state"], row["attempts"]) == ("failed", 3)
+    assert "given up after" in row["reason"]
+    assert (online.spool / "failed" / row["id"]).read_bytes().endswith(message)
+
+
+def test_sigterm_lets_the_mail_in_flight_finish(online: Host, sandbox: Sandbox) -> None:
+    """What is being sent is settled; what was not begun stays whole; the exit is in order."""
+    sandbox.control(latency=1.0)
+    names = submit(online, *(f"s{n}" for n in range(10)))
+    with online.runner() as process:
+        eventually(lambda: sandbox.counts()["in_flight"] == 4, "four are in flight")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 75
+    sandbox.control(latency=0.01)
+    assert len(sandbox.accepted()) + len(online.queue()) == 10
+    assert len(sandbox.accepted()) >= 4
+    assert online.admin("run", "--once").returncode == 0
+    assert sorted(subjects(sandbox.accepted())) == sorted(names)
+
+
+def test_at_most_four_at_once(online: Host, sandbox: Sandbox) -> None:
+    """Exchange allows an app four concurrent requests per mailbox."""
+    sandbox.control(latency=0.1)
+    submit(online, *(str(n) for n in range(16)))
+    assert online.admin("run", "--once").returncode == 0
+    assert sandbox.counts()["most_in_flight"] == 4
+    assert len(sandbox.accepted()) == 16
+
+
+def test_late_mail_says_so(online: Host, sandbox: Sandbox) -> None:
+    """Handed in an hour ago by its envelope."""
+    submit(online, "late")
+    (queue_id,) = online.queue()
+    path = online.spool / "queue" / queue_id
+    envelope = online.envelope(queue_id)
+    old = path.read_bytes().replace(f'"arrived":{envelope["arrived"]:.6f}'.encode(), f'"arrived":{time.time() - 3600:.6f}'.encode())
+    path.write_bytes(old)
+    online.make_due()
+    assert online.admin("run", "--once").returncode == 0
+    assert "sent 1 hour later." in sandbox.accepted()[0]["message"]["body"]["content"]
+
+
+def test_no_secret_no_token_no_body_in_any_line(online: Host, sandbox: Sandbox) -> None:
+    """syslog, listing and what the programs print, over good and bad attempts."""
+    online.sendmail("-odq", "root", stdin=b"Subject: x\n\nTOPSECRET-BODY\n")
+    sandbox.faults(
+        {"on": "token", "status": 500, "code": "x"}, {"on": "sendMail", "do": "cut_before"}, {"on": "sendMail", "do": "garbage"},
+        {"on": "sendMail", "status": 401, "code": "InvalidAuthenticationToken"},
+    )  # fmt: skip
+    printed = []
+    for _ in range(4):
+        done = online.admin("queue", "flush")
+        shown = online.admin("queue", "list")
+        printed += [done.stdout, done.stderr, shown.stdout]
+    assert drained(online)
+    everything = "\n".join([*online.syslog.read(), *printed])
+    token = (online.state / "tokens.json").read_text()
+    assert "TOPSECRET" not in everything
+    assert sandbox.about["secret"] not in everything + token
+    assert "eyJ" not in everything  # every JWT begins so

@@ -1,0 +1,87 @@
+"""From outcomes to states, and the suspension."""
+
+import json
+
+import pytest
+
+from proxmox_graph_mail.delivery.attempt import Delivery
+from proxmox_graph_mail.delivery.suspension import Suspension
+from proxmox_graph_mail.delivery.verdict import History, Verdict, arrival, decide, log_line, summary
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+
+ID = "0655F19D01A53F00AB"
+NOW = arrival(ID) + 10
+
+
+def verdict(outcome: Outcome, past: History | None = None, **other: object) -> Verdict:
+    values: dict[str, object] = {"tried": True, "now": NOW, "lifetime": 432000.0, "random": 0.0, "suspended_until": 0.0}
+    delivery = Delivery(outcome, arrival(ID), ("a@example.com",))
+    return decide(ID, delivery, past or History(), **(values | other))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "wait"),
+    [("sent", "sent", None), ("transient", "deferred", 60), ("uncertain", "deferred", 300), ("held", "held", 900), ("failed", "failed", None)],
+)  # fmt: skip
+def test_each_outcome_has_its_state(status: str, state: str, wait: float | None) -> None:
+    """…and its next attempt."""
+    found = verdict(Outcome(Status(status)))
+    assert found.state == state
+    assert found.next_attempt == (NOW + wait if wait else 0.0)
+
+
+def test_a_second_chance_is_one_chance() -> None:
+    """Deferred once, then failed."""
+    outcome = Outcome(Status.FAILED, second_chance=True)
+    assert verdict(outcome).state == "deferred"
+    assert verdict(outcome, History(attempts=1, rounds=1)).state == "failed"
+
+
+def test_too_old_is_failed_and_held_does_not_age() -> None:
+    """QUEUE_LIFETIME."""
+    late = {"now": arrival(ID) + 6 * 86400}
+    assert verdict(Outcome(Status.TRANSIENT, "x"), History(rounds=5), **late).state == "failed"
+    assert "given up after 6 days: x" in verdict(Outcome(Status.TRANSIENT, "x"), History(rounds=5), **late).outcome.reason
+    assert verdict(Outcome(Status.HELD), History(rounds=5), **late).state == "held"
+    assert verdict(Outcome(Status.TRANSIENT), History(rounds=5, last_held=late["now"] - 60), **late).state == "deferred"
+
+
+def test_what_is_shared_waits_for_the_suspension_s_end() -> None:
+    """All come back together, for one of them to be the probe."""
+    assert verdict(Outcome(Status.HELD, shared=True), suspended_until=NOW + 77).next_attempt == NOW + 77
+
+
+def test_the_log_line_is_postfix_s() -> None:
+    """`ID: to=<a@b>, status=…, delay=…, attempts=…, (reason; request-id=…)`."""
+    outcome = Outcome(Status.TRANSIENT, "busy", request_id="r-1")
+    line = log_line(ID, Delivery(outcome, arrival(ID), ("a@example.com", "b@example.com")), verdict(outcome))
+    assert line == (
+        f"{ID}: to=<a@example.com>,<b@example.com>, status=deferred, delay=10.00, attempts=1, (busy; request-id=r-1)"
+    )
+
+
+def test_the_history_adds_up() -> None:
+    """What verdicts wrote is what the next one reads."""
+    first = verdict(Outcome(Status.HELD, shared=True), tried=False)
+    second = verdict(Outcome(Status.TRANSIENT))
+    events = [json.loads(first.event), json.loads(second.event) | {"sent_to": ["a@example.com"]}]
+    assert summary(events) == History(1, 2, round(NOW, 3), False, ("a@example.com",))
+
+
+def test_the_suspension_doubles_once_a_round() -> None:
+    """Those in flight with the first change nothing; success or changed settings clear it."""
+    outcome = Outcome(Status.HELD, shared=True)
+    suspension = Suspension()
+    assert suspension.active(1000) is None
+    assert not suspension.probing
+    suspension.note(outcome, 1000, 0)
+    suspension.note(outcome, 1001, 0)
+    assert suspension.until == 1900
+    assert suspension.active(1899) is outcome
+    assert suspension.active(1900) is None
+    assert suspension.probing
+    suspension.note(outcome, 1900, 0)
+    assert suspension.until == 3700
+    assert suspension.clear()
+    assert not suspension.clear()
+    assert suspension.active(0) is None
