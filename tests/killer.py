@@ -15,13 +15,13 @@ def arm(fatal: int) -> None:
     """Count the calls from here on."""
     count = 0
 
-    def counted(real):  # type: ignore[no-untyped-def]
-        def call(*arguments, **options):  # type: ignore[no-untyped-def]
+    def counted(real: object) -> object:
+        def call(*arguments: object, **options: object) -> object:
             nonlocal count
             count += 1
             if count == fatal:
                 os.kill(os.getpid(), 9)
-            return real(*arguments, **options)
+            return real(*arguments, **options)  # type: ignore[operator]
 
         return call
 

@@ -230,7 +230,9 @@ class Host:
                     return
                 with connection:
                     command = self.command("proxmox-graph-mail-receive")
-                    receivers.append(subprocess.Popen(command, stdin=connection, stdout=connection, env=self.env | env))
+                    receivers.append(
+                        subprocess.Popen(command, stdin=connection.fileno(), stdout=connection.fileno(), env=self.env | env)
+                    )
 
         thread = threading.Thread(target=serve)
         thread.start()

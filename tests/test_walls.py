@@ -56,9 +56,7 @@ def test_a_room_imports_only_what_its_walls_allow() -> None:
     broken = [
         (path, module)
         for path, module in imports()
-        if module.startswith("proxmox_graph_mail.")
-        and room(path) in INSIDE
-        and module.split(".")[1] not in INSIDE[room(path)]
+        if module.startswith("proxmox_graph_mail.") and room(path) in INSIDE and module.split(".")[1] not in INSIDE[room(path)]
     ]
     assert broken == []
 
@@ -84,9 +82,7 @@ def test_sendmail_loads_nothing_heavy(host: Host, argv: list[str]) -> None:
         "os._exit = show\n"
         "from proxmox_graph_mail.submission.sendmail import main; main()"
     )
-    done = subprocess.run(
-        [PYTHON, "-IS", "-c", code], input=b"To: root\n\nx\n", env=host.env, capture_output=True, check=False
-    )
+    done = subprocess.run([PYTHON, "-IS", "-c", code], input=b"To: root\n\nx\n", env=host.env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(host.queue()) == 1
     loaded = {name.split(".")[0] for name in done.stdout.decode().split()}

@@ -188,7 +188,7 @@ class _Exchange:
             status = self.last.status
             return Outcome(
                 Status.TRANSIENT,
-                f"no access token: {urlsplit(self.url).hostname} gave no answer of Entra's (HTTP {status}); is a proxy in the way?",
+                f"no access token: {urlsplit(self.url).hostname} gave no answer of Entra's (HTTP {status}): is a proxy there?",
                 str(status), retry_after_seconds(self.last.headers), shared=True,
             )  # fmt: skip
         return judge_entra(

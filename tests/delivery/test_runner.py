@@ -203,9 +203,7 @@ def test_more_recipients_than_a_message_may_have(online: Host, sandbox: Sandbox)
     online.make_due()
     assert online.admin("run", "--once").returncode == 0
     got = [
-        person["emailAddress"]["address"]
-        for mail in sandbox.accepted()
-        for person in mail["message"].get("bccRecipients", [])
+        person["emailAddress"]["address"] for mail in sandbox.accepted() for person in mail["message"].get("bccRecipients", [])
     ]
     assert sorted(got) == sorted(people)
     assert len(sandbox.accepted()) == 3
@@ -258,7 +256,9 @@ def test_late_mail_says_so(online: Host, sandbox: Sandbox) -> None:
     (queue_id,) = online.queue()
     path = online.spool / "queue" / queue_id
     envelope = online.envelope(queue_id)
-    old = path.read_bytes().replace(f'"arrived":{envelope["arrived"]:.6f}'.encode(), f'"arrived":{time.time() - 3600:.6f}'.encode())
+    old = path.read_bytes().replace(
+        f'"arrived":{envelope["arrived"]:.6f}'.encode(), f'"arrived":{time.time() - 3600:.6f}'.encode()
+    )
     path.write_bytes(old)
     online.make_due()
     assert online.admin("run", "--once").returncode == 0

@@ -55,9 +55,7 @@ def test_the_log_line_is_postfix_s() -> None:
     """`ID: to=<a@b>, status=…, delay=…, attempts=…, (reason; request-id=…)`."""
     outcome = Outcome(Status.TRANSIENT, "busy", request_id="r-1")
     line = log_line(ID, Delivery(outcome, arrival(ID), ("a@example.com", "b@example.com")), verdict(outcome))
-    assert line == (
-        f"{ID}: to=<a@example.com>,<b@example.com>, status=deferred, delay=10.00, attempts=1, (busy; request-id=r-1)"
-    )
+    assert line == (f"{ID}: to=<a@example.com>,<b@example.com>, status=deferred, delay=10.00, attempts=1, (busy; request-id=r-1)")
 
 
 def test_the_history_adds_up() -> None:

@@ -15,6 +15,7 @@ import pytest
 from proxmox_graph_mail.graph import client as client_module
 from proxmox_graph_mail.graph import http
 from proxmox_graph_mail.graph.client import GraphClient
+from proxmox_graph_mail.graph.credential import CredentialError
 from proxmox_graph_mail.graph.message import request_body
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.graph.throttle import Throttle
@@ -203,7 +204,10 @@ def test_a_claims_challenge_is_answered_with_its_claims(sandbox: Sandbox, graph:
 
 @pytest.mark.parametrize(
     ("roles", "mailbox", "says"),
-    [([], "pve@example.com", "the app may not send as this mailbox"), (["Mail.Send"], "nobody@example.com", "there is no such mailbox")],
+    [
+        ([], "pve@example.com", "the app may not send as this mailbox"),
+        (["Mail.Send"], "nobody@example.com", "there is no such mailbox"),
+    ],
 )
 def test_a_tenant_that_refuses_is_held_and_says_what_to_do(
     sandbox: Sandbox, graph: GraphClient, roles: list[str], mailbox: str, says: str
@@ -253,9 +257,8 @@ def test_a_proxy_is_used_and_its_refusal_is_not_the_mail_s(sandbox: Sandbox, tmp
         thread = threading.Thread(target=refuse, daemon=True)
         thread.start()
         ca = Path(sandbox.about["ca_file"])
-        with http.client(ca, address, "", ["localhost"]) as wire:
-            with pytest.raises(client_module.CredentialError) as caught:
-                TokenCache(tmp_path, credential(sandbox), wire).get()
+        with http.client(ca, address, "", ["localhost"]) as wire, pytest.raises(CredentialError) as caught:
+            TokenCache(tmp_path, credential(sandbox), wire).get()
         thread.join(10)
     assert seen[0].startswith(b"CONNECT localhost:")
     assert caught.value.outcome.status is Status.TRANSIENT

@@ -102,7 +102,12 @@ def test_refusals_are_held_and_say_what_to_do(sandbox: Sandbox, change: dict[str
 
 @pytest.mark.parametrize(
     ("claims", "says"),
-    [({"exp": 1}, "check this host's clock"), ({"sub": "host:other"}, "subject"), ({"aud": "x"}, "audience"), ({"iss": "x"}, "certificate")],
+    [
+        ({"exp": 1}, "check this host's clock"),
+        ({"sub": "host:other"}, "subject"),
+        ({"aud": "x"}, "audience"),
+        ({"iss": "x"}, "certificate"),
+    ],
 )
 def test_federated_assertions_that_do_not_match(sandbox: Sandbox, tmp_path: Path, claims: dict[str, Any], says: str) -> None:
     """Issuer, subject, audience, time."""
@@ -207,7 +212,7 @@ def test_the_key_of_the_cache_tells_credentials_apart_and_tells_no_secret(sandbo
 def test_a_ca_file_that_is_none_is_a_settings_error(tmp_path: Path) -> None:
     """It names key and file."""
     (tmp_path / "ca").write_text("nonsense")
-    with pytest.raises(SettingsError, match="GRAPH_CA_FILE .*/ca: no PEM certificates"):
+    with pytest.raises(SettingsError, match=r"GRAPH_CA_FILE .*/ca: no PEM certificates"):
         http.client(tmp_path / "ca")
     with pytest.raises(SettingsError, match="No such file"):
         http.client(tmp_path / "absent")

@@ -34,7 +34,8 @@ def test_a_late_mail_of_html_says_so_inside_its_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 minutes"), (60, "1 minute"), (3660, "1 hour 1 minute"), (86400, "1 day"), (90061, "1 day 1 hour")]
+    ("seconds", "text"),
+    [(0, "0 minutes"), (60, "1 minute"), (3660, "1 hour 1 minute"), (86400, "1 day"), (90061, "1 day 1 hour")],
 )
 def test_durations(seconds: float, text: str) -> None:
     """The two largest units."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -60,9 +61,8 @@ def test_many_processes_with_no_token_make_one_request(sandbox: Sandbox, tmp_pat
     command = [sys.executable, "-c", code, str(tmp_path), sandbox.url, about["tenant"], about["client"], about["ca_file"]]
 
     def one(_: int) -> str:
-        return subprocess.run(
-            command, input=about["secret"], capture_output=True, text=True, cwd=TREE, check=True, timeout=120
-        ).stdout
+        options: dict[str, Any] = {"capture_output": True, "text": True, "cwd": TREE, "check": True, "timeout": 120}
+        return str(subprocess.run(command, input=about["secret"], **options).stdout)
 
     with ThreadPoolExecutor(12) as pool:
         tokens = set(pool.map(one, range(12)))
@@ -115,9 +115,7 @@ def test_other_credentials_tokens_are_kept(sandbox: Sandbox, client: httpx.Clien
     assert len(json.loads((tmp_path / "tokens.json").read_text())) == 2
 
 
-def test_a_cache_that_cannot_be_written_costs_tokens_not_mail(
-    sandbox: Sandbox, client: httpx.Client, tmp_path: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_costs_tokens_not_mail(sandbox: Sandbox, client: httpx.Client, tmp_path: Path) -> None:
     """A directory in the file's place stands for a full disk."""
     (tmp_path / "tokens.new").mkdir()
     assert TokenCache(tmp_path, credential(sandbox), client).get().value

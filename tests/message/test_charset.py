@@ -31,7 +31,9 @@ def test_anything_decodes_without_replacement_characters(content: bytes, declare
         assert "\ufffd" not in text
 
 
-@pytest.mark.parametrize("name", ["undefined", "unicode_escape", "raw_unicode_escape", "punycode", "idna", "rot13", "zlib", "base64"])
+@pytest.mark.parametrize(
+    "name", ["undefined", "unicode_escape", "raw_unicode_escape", "punycode", "idna", "rot13", "zlib", "base64"]
+)
 def test_codecs_that_are_no_charsets(name: str) -> None:
     """Python knows them; no mail means them."""
     assert codec(name) is None

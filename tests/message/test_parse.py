@@ -98,7 +98,9 @@ def test_long_lines_and_subjects_take_linear_time() -> None:
     assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize("value", ["Tue, 30 Jun 2026 04:00:13 +0200", "30 Jun 2026 04:00:13", "Tue, 30 Jun 2026 04:15:02 +0200 (CEST)"])
+@pytest.mark.parametrize(
+    "value", ["Tue, 30 Jun 2026 04:00:13 +0200", "30 Jun 2026 04:00:13", "Tue, 30 Jun 2026 04:15:02 +0200 (CEST)"]
+)
 def test_dates(value: str) -> None:
     """With and without zone and weekday."""
     date = parse(f"Date: {value}\n\nx".encode()).date
@@ -107,7 +109,9 @@ def test_dates(value: str) -> None:
     assert (date.year, date.month, date.day) == (2026, 6, 30)
 
 
-@pytest.mark.parametrize("value", ["", "yesterday", "99 Foo 99999", "Tue, 30 Jun 99999 04:00:13 +0200", "Tue, 30 Jun 2026 99:99:99"])
+@pytest.mark.parametrize(
+    "value", ["", "yesterday", "99 Foo 99999", "Tue, 30 Jun 99999 04:00:13 +0200", "Tue, 30 Jun 2026 99:99:99"]
+)
 def test_no_dates(value: str) -> None:
     """What is no date is None."""
     assert parse(f"Date: {value}\n\nx".encode()).date is None

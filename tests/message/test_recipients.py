@@ -94,7 +94,7 @@ def test_where_nobody_is_named_the_sending_mailbox_gets_it_with_a_warning() -> N
 def test_include_files_are_read_and_hold_no_commands(tmp_path: Path) -> None:
     """:include: gives addresses; a pipe in it is not taken; an absent file is a warning."""
     (tmp_path / "list").write_text("# people\na@example.com, b@example.com\n|/bin/sh\n/etc/passwd\nB Name <c@example.com>\n")
-    text = f"all: :include:{tmp_path}/list\ngone: :include:{tmp_path}/nothing\nquoted: \":include:{tmp_path}/list\"\n"
+    text = f'all: :include:{tmp_path}/list\ngone: :include:{tmp_path}/nothing\nquoted: ":include:{tmp_path}/list"\n'
     book = directory(text, ("admin@example.com",), tmp_path)
     assert book.resolve("all")[0] == ("a@example.com", "b@example.com", "c@example.com")
     assert book.resolve("quoted")[0] == ("a@example.com", "b@example.com", "c@example.com")

@@ -1,4 +1,4 @@
-"""`python -m tests.sandbox DIR [--port N] [--latency SECONDS]`: make CA and credentials, serve, write DIR/sandbox.json when ready."""
+"""`python -m tests.sandbox DIR [--port N] [--latency SECONDS]`: CA and credentials, DIR/sandbox.json, then serve."""
 
 import argparse
 import asyncio

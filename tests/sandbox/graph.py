@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,10 +25,8 @@ RECIPIENT_LIMIT = 500
 CONCURRENT = 4
 
 _DOCUMENT = json.loads((Path(__file__).parent / "openapi-sendmail.json").read_text("utf-8"))
-_REGISTRY: Any = Registry().with_resource("urn:graph", Resource(contents=_DOCUMENT, specification=DRAFT202012))
-_STRICT = Draft202012Validator(
-    {"$ref": "urn:graph#/components/schemas/strict.sendMailRequestBody"}, registry=_REGISTRY
-)
+_REGISTRY: Any = Registry().with_resource("urn:graph", DRAFT202012.create_resource(_DOCUMENT))
+_STRICT = Draft202012Validator({"$ref": "urn:graph#/components/schemas/strict.sendMailRequestBody"}, registry=_REGISTRY)
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

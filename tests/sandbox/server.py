@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,14 +21,14 @@ from tests.sandbox.world import Fault, World
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class _Cut(Exception):
+class _CutError(Exception):
     """Cut the connection instead of answering."""
 
 
 class CuttableProtocol(H11Protocol):
     """uvicorn's protocol, with the transports within reach, so that a fault can cut one."""
 
-    transports: dict[tuple[str, int], asyncio.Transport] = {}
+    transports: ClassVar[dict[tuple[str, int], asyncio.Transport]] = {}
     opened = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,7 +52,7 @@ def application(world: World, base: str) -> Starlette:
                 return await handler(request)
             try:
                 return await strike(world, fault, request, handler)
-            except _Cut:
+            except _CutError:
                 assert request.client is not None
                 transport = CuttableProtocol.transports.get((request.client.host, request.client.port))
                 if transport is not None:  # else the client was faster
@@ -147,9 +147,9 @@ async def strike(world: World, fault: Fault, request: Request, handler: Handler)
     if fault.do == "hang":
         waiting = asyncio.create_task(world.hanging.wait())
         await asyncio.wait([waiting], timeout=fault.seconds)
-        raise _Cut
+        raise _CutError
     if fault.do == "cut_before":
-        raise _Cut
+        raise _CutError
     if fault.do == "garbage":
         return HTMLResponse("<html><title>Welcome to the guest network</title></html>", fault.status)
     if fault.do == "giant":
@@ -163,7 +163,7 @@ async def strike(world: World, fault: Fault, request: Request, handler: Handler)
     answer = await handler(request)
     assert answer.status_code == 202, "the fault needs a request that is accepted"
     if fault.do == "cut_after":
-        raise _Cut
+        raise _CutError
     if fault.do == "status_after":
         return graph.error(fault.status, fault.code, fault.message, headers)
     raise AssertionError(f"no such fault: {fault.do}")

@@ -93,9 +93,7 @@ class World:
 
     def accept(self, mailbox: str, body: dict[str, Any], request_id: str, client_request_id: str) -> None:
         """Keep a mail, in memory and on disk."""
-        mail = Accepted(
-            mailbox, body["message"], body.get("saveToSentItems", True), time.time(), request_id, client_request_id
-        )
+        mail = Accepted(mailbox, body["message"], body.get("saveToSentItems", True), time.time(), request_id, client_request_id)
         self.accepted.append(mail)
         folder = self.folder / "accepted"
         folder.mkdir(exist_ok=True)

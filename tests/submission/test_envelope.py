@@ -16,9 +16,7 @@ def test_an_envelope_survives_the_spool(
     sender: str, recipients: list[str], uid: int, arrived: int, full_name: str, notify: str
 ) -> None:
     """decode(encode(x)) is x, on one line, whatever the texts hold, lone surrogates of raw bytes included."""
-    envelope = Envelope(
-        sender=sender, recipients=tuple(recipients), uid=uid, arrived=arrived, full_name=full_name, notify=notify
-    )
+    envelope = Envelope(sender=sender, recipients=tuple(recipients), uid=uid, arrived=arrived, full_name=full_name, notify=notify)
     line = envelope.encode()
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")

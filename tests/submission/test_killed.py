@@ -72,7 +72,7 @@ def test_the_receiver_killed_at_every_step_leaves_nothing_or_one_whole_mail(host
         with ours, theirs:
             ours.sendall(request(size=len(MESSAGE[:50_000])) + MESSAGE[:50_000])
             command = [PYTHON, "-IS", KILLER, str(fatal), receiver]
-            done = subprocess.run(command, stdin=theirs, stdout=theirs, env=host.env, capture_output=False, check=False)
+            done = subprocess.run(command, stdin=theirs.fileno(), stdout=theirs.fileno(), env=host.env, check=False)
             theirs.close()
             answer = ours.recv(100)
         ids = host.queue()

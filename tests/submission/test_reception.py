@@ -104,7 +104,9 @@ def test_what_is_not_the_protocol_is_refused_and_leaves_nothing(host: Host, data
     assert all("refused: " in line for line in host.syslog.read())
 
 
-@pytest.mark.parametrize("sent", [b"", b'{"sender"', request(), request() + b"hel"], ids=["nothing", "half a line", "line", "part"])
+@pytest.mark.parametrize(
+    "sent", [b"", b'{"sender"', request(), request() + b"hel"], ids=["nothing", "half a line", "line", "part"]
+)
 def test_a_client_that_vanishes_leaves_nothing(host: Host, sent: bytes) -> None:
     """The connection closes before the message is complete."""
     with host.submit_socket() as path, socket.socket(socket.AF_UNIX) as client:

@@ -103,9 +103,7 @@ def test_t_finds_a_header_that_comes_slowly(host: Host) -> None:
 @pytest.mark.parametrize("argv", [[], ["-Z"], ["-bd"], ["-odq", "root"], ["-odq", "a\nb"]], ids=str)
 def test_standard_input_is_read_to_its_end_even_on_an_error(host: Host, argv: list[str]) -> None:
     """A caller that writes a megabyte never gets EPIPE: Proxmox takes it for a failed notification, a task dies of it."""
-    process = subprocess.Popen(
-        host.command("sendmail", *argv), env=host.env, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(host.command("sendmail", *argv), env=host.env, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdin is not None
     for _ in range(64):
         process.stdin.write(b"y" * 65536)
@@ -192,9 +190,11 @@ def test_syslog_that_hangs_costs_a_second_at_most(host: Host) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hung, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
         hung.bind(str(full))
         writer.setblocking(False)
-        with pytest.raises(BlockingIOError):
+        try:
             while True:
                 writer.sendto(b"x" * 1000, str(full))
+        except BlockingIOError:
+            pass  # it is full now
         start = time.monotonic()
         done = host.sendmail("-odq", "root", env={"PROXMOX_GRAPH_MAIL_SYSLOG": str(full)})
         assert done.returncode == 0
@@ -260,7 +260,8 @@ def test_without_a_runner_odb_starts_one_detached_pass(online: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "status"), [("good", 0), ("wrong secret", 75)],
+    ("config", "status"),
+    [("good", 0), ("wrong secret", 75)],
 )
 def test_odi_waits_for_the_outcome(online: Host, config: str, status: int) -> None:
     """-odi: 0 when sent, 75 when queued but not sent, with the reason."""

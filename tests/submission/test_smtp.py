@@ -35,7 +35,7 @@ def test_a_real_client_library_is_served(host: Host) -> None:
     """Python's smtplib over a socket pair, as an inetd would connect it; two mails in one session."""
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(host.command("sendmail", "-bs"), stdin=theirs, stdout=theirs, env=host.env)
+        process = subprocess.Popen(host.command("sendmail", "-bs"), stdin=theirs.fileno(), stdout=theirs.fileno(), env=host.env)
     client = smtplib.SMTP(local_hostname="test")
     client.sock = ours
     client.getreply()
@@ -71,7 +71,7 @@ def test_a_client_that_leaves_early_leaves_nothing(host: Host, cut: int) -> None
     """Without the final dot nothing is queued."""
     text = b"EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: x\r\n\r\nbody without an end\r\n"
     say(host, text[:cut])
-    assert [name for name in host.queue()] == []
+    assert host.queue() == []
     assert not list((host.spool / "queue").iterdir())
 
 

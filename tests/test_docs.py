@@ -1,0 +1,51 @@
+"""The documents tell the present truth."""
+
+import re
+
+from proxmox_graph_mail.settings import Settings
+from tests.programs import TREE
+
+README = (TREE / "README.md").read_text("utf-8")
+EXAMPLE = (TREE / "packaging" / "proxmox-graph-mail.conf.example").read_text("utf-8")
+KEYS = {name.upper() for name in Settings.model_fields}
+
+
+def test_readme_and_example_have_every_setting_and_no_other() -> None:
+    """The table, the commented example, and the model."""
+    table = README.partition("## Settings")[2].partition("##")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == KEYS
+    assert set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE)) == KEYS
+
+
+def test_the_example_s_values_are_the_defaults_or_placeholders() -> None:
+    """Uncommenting a line changes nothing that it does not say."""
+    values = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    for key in ("GRAPH_CLOUD", "MAIL_FORMAT", "GRAPH_SAVE_TO_SENT_ITEMS", "GRAPH_CREDENTIAL"):
+        assert str(Settings.model_fields[key.lower()].default).lower() == values[key]
+    assert values["QUEUE_LIFETIME"] == "5d"
+
+
+def test_readme_s_first_screen_names_the_two_commands() -> None:
+    """A stranger finds them without scrolling."""
+    first = "\n".join(README.splitlines()[:24])
+    assert "make demo" in first
+    assert "make test" in first
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of README and docs."""
+    for page in (TREE / "README.md", *(TREE / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), (page, target)
+
+
+def test_nothing_of_a_machine_is_named() -> None:
+    """No path, host or tool of the machine it was written on."""
+    import subprocess
+
+    tracked = subprocess.run(["git", "ls-files"], cwd=TREE, capture_output=True, text=True, check=False).stdout.split()
+    for name in tracked:
+        text = (TREE / name).read_text("utf-8", "replace") if (TREE / name).is_file() else ""
+        for word in ("/" + "work/", "far" + "m-", ".py" + "env", "../" + "shared"):
+            assert word not in text, (name, word)
