@@ -3,9 +3,11 @@
 import os
 import threading
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from proxmox_graph_mail import log
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.delivery.attempt import Route
 from proxmox_graph_mail.delivery.tenancy import Tenancy
@@ -23,6 +25,8 @@ from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import Spool
 
 ALIASES = Path("/etc/aliases")
+EXPIRY_WARNING = 60
+"""Days before the credential's end from which every start of the runner warns."""
 
 
 def state_directory() -> Path:
@@ -60,11 +64,29 @@ def credential(settings: Settings) -> Credential:
     )
 
 
+def expiry_warning(settings: Settings, ends: date | None, today: date) -> str:
+    """What to say about the credential's end, `ends` being the certificate's; empty while it is more than 60 days off."""
+    ends = settings.credential_expires or ends
+    if ends is None or (left := (ends - today).days) > EXPIRY_WARNING:
+        return ""
+    name = {"secret": "client secret", "certificate": "client certificate"}.get(settings.graph_credential, "credential")
+    when = (
+        f"ends on {ends}, in {left} day{'s' if left > 1 else ''}"
+        if left > 0
+        else f"ended on {ends}"
+        if left < 0
+        else f"ends today, {ends}"
+    )
+    return f"warning: the {name} {when}: make a new one in the app registration and put it into the settings"
+
+
 def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[], None]]:
     """The route, and what closes its connections. Raises SettingsError."""
     if settings.mail_format == "mime":
         raise SettingsError("MAIL_FORMAT=mime is not supported by this version yet; use json")
     who = credential(settings)
+    if warning := expiry_warning(settings, who.ends(), date.today()):
+        log.line(warning, log.WARNING)
     hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
     client = http.client(settings.graph_ca_file, settings.https_proxy.get_secret_value(), settings.no_proxy, hosts)
     tokens = TokenCache(state_directory(), who, client)

@@ -88,10 +88,13 @@ class Runner:
         return len(self._scan())
 
     def _start(self, *, once: bool) -> None:
-        for path in self._spool.sweep(self._clock()):
-            log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
-        for path in self._spool.foreign():
-            log.line(f"{path} is no message; left alone", log.WARNING)
+        try:
+            for path in self._spool.sweep(self._clock()):
+                log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
+            for path in self._spool.foreign():
+                log.line(f"{path} is no message; left alone", log.WARNING)
+        except OSError as error:
+            log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)
         for entry in self._scan():
             if history_of(self._spool, entry.id).shared:
                 self._shared.add(entry.id)

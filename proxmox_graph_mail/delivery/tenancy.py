@@ -34,9 +34,9 @@ class Tenancy:
         try:
             self.route, self.lifetime, self._close = self._load()
             self.error = ""
-        except SettingsError as error:
-            self.route, self.error = None, str(error)
-            log.line(f"settings: {error}; mail is held until they are mended", log.ERR)
+        except (SettingsError, OSError) as error:
+            self.route, self.error = None, f"settings: {error}"
+            log.line(f"{self.error}; mail is held until they are mended", log.ERR)
         return True
 
     def close(self) -> None:

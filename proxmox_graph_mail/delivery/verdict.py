@@ -61,11 +61,11 @@ def summary(events: Sequence[dict[str, Any]]) -> History:
     if not events:
         return History()
     return History(
-        attempts=sum(bool(event.get("tried")) for event in events),
+        attempts=sum(event["tried"] for event in events),
         rounds=len(events),
-        last_held=max((float(event.get("time", 0)) for event in events if event.get("status") == "held"), default=0.0),
-        shared=bool(events[-1].get("shared")),
-        sent_to=tuple(dict.fromkeys(str(address) for event in events for address in event.get("sent_to", ()))),
+        last_held=max((event["time"] for event in events if event["status"] == "held"), default=0.0),
+        shared=events[-1]["shared"],
+        sent_to=tuple(dict.fromkeys(str(address) for event in events for address in event["sent_to"])),
     )
 
 
@@ -89,7 +89,7 @@ def decide(
         wait = schedule.delay(outcome.status, max(attempts, 1), outcome.retry_after, random)
         when = max(suspended_until, now + 1) if outcome.shared and suspended_until > now else now + wait
     event = {
-        "time": round(now, 3), "status": state, "reason": outcome.reason, "code": outcome.code, "attempts": attempts,
+        "time": round(float(now), 3), "status": state, "reason": outcome.reason, "code": outcome.code, "attempts": attempts,
         "tried": tried, "shared": outcome.shared,
     }  # fmt: skip
     if delivery.sent_to:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,6 +80,15 @@ class Credential:
             proof = str(self.file).encode()
         fingerprint = hashlib.sha256(b"proxmox-graph-mail\0" + proof).hexdigest()[:32]
         return "|".join((self.cloud.authority, self.cloud.endpoint, self.tenant, self.client, self.kind, fingerprint))
+
+    def ends(self) -> date | None:
+        """The certificate's last day; None for other credentials, which only the tenant knows of, or an unreadable file."""
+        if self.kind != "certificate" or self.file is None:
+            return None
+        try:
+            return x509.load_pem_x509_certificate(self.file.read_bytes()).not_valid_after_utc.date()
+        except (OSError, ValueError):
+            return None
 
     def acquire(self, http: httpx.Client, now: float, claims: str | None = None) -> Token:
         """Ask for a new token; `claims` is the JSON of a CAE challenge. Raises CredentialError."""

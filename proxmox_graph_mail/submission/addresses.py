@@ -38,6 +38,12 @@ def addresses(text: str) -> list[str]:
     return found
 
 
+def is_address(text: str) -> bool:
+    """Could this be a recipient? A local name or local@domain without blanks; delivery judges the rest."""
+    local, at, domain = text.rpartition("@")
+    return not any(c.isspace() or c < " " or c == "\x7f" for c in text) and bool(local and domain if at else text)
+
+
 def _split(text: str) -> list[str]:
     """Cut at commas and semicolons outside quotes, comments and angles; drop the names of groups."""
     items: list[str] = []

@@ -8,6 +8,10 @@ from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolErr
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import Entry, Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.submission.streams import say
+
+_EVENT = {"time": 0.0, "status": "", "reason": "", "attempts": 0, "tried": False, "shared": False, "sent_to": []}
+"""The fields of an event, and what they are where it has none."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +28,6 @@ def require_access(spool: Spool) -> None:
 
 def show(spool: Spool, *, as_json: bool) -> int:
     """Print the queue on standard output."""
-    from proxmox_graph_mail.submission.sendmail import say
-
     require_access(spool)
     found = listing(spool)
     say(json.dumps(found, indent=1) + "\n" if as_json else table(found))
@@ -57,15 +59,15 @@ def read_envelope(spool: Spool, queue_id: str, *, failed: bool = False) -> tuple
 
 
 def history(log: bytes) -> "list[dict[str, Any]]":
-    """The events of a message's log, oldest first; a line torn by a crash is left out."""
+    """The events of a message's log, oldest first; a line torn by a crash, or of another shape, is left out."""
     events = []
     for line in log.splitlines():
         try:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict):
-            events.append(event)
+        if isinstance(event, dict) and all(isinstance(event.get(key, empty), type(empty)) for key, empty in _EVENT.items()):
+            events.append(_EVENT | event)
     return events
 
 

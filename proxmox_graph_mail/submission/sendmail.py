@@ -15,11 +15,12 @@ from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError, UsageError
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission import options
-from proxmox_graph_mail.submission.addresses import addresses
+from proxmox_graph_mail.submission.addresses import addresses, is_address
 from proxmox_graph_mail.submission.envelope import Envelope
 from proxmox_graph_mail.submission.header import header_complete, header_recipients
 from proxmox_graph_mail.submission.intake import take
 from proxmox_graph_mail.submission.login import login_name
+from proxmox_graph_mail.submission.streams import complain, drain, occupy, read, say
 from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
@@ -27,19 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import NoReturn
 
-CHUNK = 1 << 16
 INTERACTIVE_WAIT = 60.0
 """Seconds -odi waits for the outcome; then the mail is queued like any other and the status is 75."""
 
 
 def main() -> "NoReturn":
     """The program: read sys.argv and standard input, exit."""
-    # A caller may close 0, 1 or 2. The spool file must not become anybody's standard error.
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open("/dev/null", os.O_RDWR)
+    occupy()
     name = os.path.basename(sys.argv[0]) if sys.argv else "sendmail"
     name = name if name in ("mailq", "newaliases") else "sendmail"
     log.setup(name)
@@ -153,25 +148,6 @@ def sender_of(argument: str) -> str:
     return next(iter(addresses(argument)), "") if argument.isprintable() else argument
 
 
-def is_address(text: str) -> bool:
-    """Could this be a recipient? A local name or local@domain without blanks; delivery judges the rest."""
-    local, at, domain = text.rpartition("@")
-    return not any(c.isspace() or c < " " or c == "\x7f" for c in text) and bool(local and domain if at else text)
-
-
-def read(fd: int, *, dot_ends: bool) -> "Iterator[bytes]":
-    """The input in chunks. A line with a single dot ends it only on a terminal: Proxmox never passes -i, and a log
-    that holds such a line must not be cut there."""
-    while True:
-        try:
-            chunk = os.read(fd, CHUNK)
-        except OSError:
-            return  # closed, or opened for writing only: as good as empty
-        if not chunk or (dot_ends and chunk == b".\n"):
-            return
-        yield chunk
-
-
 def read_header(chunks: "Iterable[bytes]") -> "tuple[bytes, Iterator[bytes]]":
     """Read on until the header section is there; return it and an iterator over the whole message."""
     rest = iter(chunks)
@@ -193,31 +169,6 @@ def refuse(name: str, reason: str, status: int) -> int:
     log.line(f"refused: {reason} (status {status}, uid={os.getuid()})", log.WARNING)
     complain(name, reason)
     return status
-
-
-def complain(name: str, text: str) -> None:
-    """One line on standard error."""
-    try:
-        os.write(2, f"{name}: {log.printable(text)}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # nobody listens
-
-
-def say(text: str) -> None:
-    """Write to standard output."""
-    data = text.encode("utf-8", "backslashreplace")
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except OSError:
-        pass  # nobody listens
-
-
-def drain() -> None:
-    """Read what the caller still wants to write: a program that gets EPIPE believes, or dies of, it."""
-    if not os.isatty(0):
-        for _ in read(0, dot_ends=False):
-            pass
 
 
 HELP = """\

@@ -11,11 +11,10 @@ import time
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError
 from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission.addresses import addresses
+from proxmox_graph_mail.submission.addresses import addresses, is_address
 from proxmox_graph_mail.submission.envelope import Envelope
 from proxmox_graph_mail.submission.handover import message_limit
 from proxmox_graph_mail.submission.intake import take
-from proxmox_graph_mail.submission.sendmail import is_address
 from proxmox_graph_mail.submission.wake import wake_or_pass
 
 TYPE_CHECKING = False

@@ -8,6 +8,7 @@ from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.verdict import History, Verdict, arrival, decide, log_line, summary
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.submission.mailq import history
 
 ID = "0655F19D01A53F00AB"
 NOW = arrival(ID) + 10
@@ -62,8 +63,9 @@ def test_the_history_adds_up() -> None:
     """What verdicts wrote is what the next one reads."""
     first = verdict(Outcome(Status.HELD, shared=True), tried=False)
     second = verdict(Outcome(Status.TRANSIENT))
-    events = [json.loads(first.event), json.loads(second.event) | {"sent_to": ["a@example.com"]}]
-    assert summary(events) == History(1, 2, round(NOW, 3), False, ("a@example.com",))
+    lines = [first.event, json.dumps(json.loads(second.event) | {"sent_to": ["a@example.com"]}).encode(), b'{"time": "torn']
+    odd = [b"[]", b"7", b'{"time": "x"}', b'{"sent_to": 5}', b'{"status": null}', b"\xff"]
+    assert summary(history(b"\n".join([*lines, *odd]))) == History(1, 2, round(NOW, 3), False, ("a@example.com",))
 
 
 def test_the_suspension_doubles_once_a_round() -> None:

@@ -1,0 +1,58 @@
+"""Standard input, output and error by their descriptors: unbuffered, whatever of them is closed."""
+
+import os
+
+from proxmox_graph_mail import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK = 1 << 16
+
+
+def occupy() -> None:
+    """Open what the caller closed of 0, 1 and 2: the spool file must not become anybody's standard error."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+
+
+def read(fd: int, *, dot_ends: bool) -> "Iterator[bytes]":
+    """The input in chunks. A line with a single dot ends it only on a terminal: Proxmox never passes -i, and a log
+    that holds such a line must not be cut there."""
+    while True:
+        try:
+            chunk = os.read(fd, CHUNK)
+        except OSError:
+            return  # closed, or opened for writing only: as good as empty
+        if not chunk or (dot_ends and chunk == b".\n"):
+            return
+        yield chunk
+
+
+def drain() -> None:
+    """Read what the caller still wants to write: a program that gets EPIPE believes, or dies of, it."""
+    if not os.isatty(0):
+        for _ in read(0, dot_ends=False):
+            pass
+
+
+def say(text: str) -> None:
+    """Write to standard output."""
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError:
+        pass  # nobody listens
+
+
+def complain(name: str, text: str) -> None:
+    """One line on standard error."""
+    try:
+        os.write(2, f"{name}: {log.printable(text)}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody listens

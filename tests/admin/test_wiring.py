@@ -1,0 +1,88 @@
+"""Settings become a route; the credential's end is announced."""
+
+from datetime import date
+
+import pytest
+
+from proxmox_graph_mail.admin.wiring import expiry_warning
+from proxmox_graph_mail.settings import Settings
+from tests.programs import Host, Sandbox
+
+TODAY = date(2026, 6, 30)
+
+
+@pytest.mark.parametrize(
+    ("expires", "certificate", "says"),
+    [
+        (None, None, ""),
+        (date(2026, 8, 30), None, ""),
+        (date(2026, 8, 29), None, "the client secret ends on 2026-08-29, in 60 days"),
+        (date(2026, 6, 30), None, "ends today"),
+        (date(2026, 6, 29), None, "ended on 2026-06-29"),
+        (None, date(2026, 7, 1), "in 1 day:"),
+    ],
+)
+def test_the_credential_s_end_is_announced_from_sixty_days_before(
+    expires: date | None, certificate: date | None, says: str
+) -> None:
+    """CREDENTIAL_EXPIRES, or the certificate's own end."""
+    settings = Settings.model_construct(credential_expires=expires, graph_credential="secret")
+    text = expiry_warning(settings, certificate, TODAY)
+    assert says in text
+    assert bool(text) is bool(says)
+
+
+def test_the_runner_s_log_warns(online: Host, sandbox: Sandbox) -> None:
+    """A certificate's end is read from it: the stand-in's has 90 days, a date that was typed in has fewer."""
+    online.settle(sandbox.settings(CREDENTIAL_EXPIRES="2026-01-01"))
+    online.admin("run", "--once")
+    assert any("the client secret ended on 2026-01-01" in line for line in online.syslog.read())
+
+
+def test_every_credential_sends(online: Host, sandbox: Sandbox) -> None:
+    """A certificate, from the settings file to the accepted mail; the proxy's settings do no harm to NO_PROXY's hosts."""
+    settings = sandbox.settings(
+        GRAPH_CLIENT_CERTIFICATE=sandbox.about["certificate"], HTTPS_PROXY="http://127.0.0.1:1", NO_PROXY="localhost"
+    )
+    del settings["GRAPH_CLIENT_SECRET"]
+    online.settle(settings)
+    assert online.sendmail("-odi", "root").returncode == 0
+    assert len(sandbox.accepted()) == 1
+
+
+def test_a_proxy_that_does_not_answer_defers(online: Host, sandbox: Sandbox) -> None:
+    """…and is named."""
+    online.settle(sandbox.settings(HTTPS_PROXY="127.0.0.1:1"))
+    online.sendmail("-odq", "root")
+    online.admin("queue", "flush")
+    (row,) = online.rows()
+    assert row["state"] == "deferred"
+    assert "cannot connect" in row["reason"]
+
+
+def test_the_mime_form_is_held_until_it_is_there(online: Host, sandbox: Sandbox) -> None:
+    """A setting that this version cannot fulfil loses nothing."""
+    online.settle(sandbox.settings(MAIL_FORMAT="mime"))
+    assert online.sendmail("-odi", "root").returncode == 75
+    (row,) = online.rows()
+    assert row["state"] == "held"
+    assert "MAIL_FORMAT=mime is not supported by this version yet" in row["reason"]
+
+
+def test_saved_to_sent_items_on_request(online: Host, sandbox: Sandbox) -> None:
+    """GRAPH_SAVE_TO_SENT_ITEMS."""
+    online.settle(sandbox.settings(GRAPH_SAVE_TO_SENT_ITEMS="true"))
+    assert online.sendmail("-odi", "root").returncode == 0
+    assert sandbox.accepted()[0]["save_to_sent_items"] is True
+
+
+def test_the_aliases_file_is_read_again_when_it_changes(online: Host, sandbox: Sandbox) -> None:
+    """No newaliases, no restart."""
+    with online.runner():
+        for person in ("first@example.com", "second@example.com"):
+            new = online.folder / "aliases.new"
+            new.write_text(f"ops: {person}\n")
+            new.rename(online.aliases)
+            assert online.sendmail("-odi", "ops").returncode == 0
+    people = [mail["message"]["toRecipients"][0]["emailAddress"]["address"] for mail in sandbox.accepted()]
+    assert people == ["first@example.com", "second@example.com"]
