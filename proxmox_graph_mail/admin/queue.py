@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from proxmox_graph_mail.admin.run import serve
 from proxmox_graph_mail.admin.wiring import become_service_user
-from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, MailError, UsageError
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, UsageError
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import Spool, is_id
 from proxmox_graph_mail.submission import mailq
@@ -25,6 +25,8 @@ app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+RUNNER_SILENCE = 5.0
+"""Seconds without a change in the queue after which `flush` looks whether there still is a runner."""
 SHOW_LIMIT = 64 << 10
 """Bytes of a message that `show` reads for its header."""
 
@@ -75,19 +77,9 @@ def flush() -> None:
         return
     for queue_id in ids:
         spool.defer(queue_id, 0)
-    lock = spool.lock()
     with _progress() as progress:
         bar = progress.add_task("sending", total=len(ids))
-        if lock is not None:
-            seen: set[str] = set()
-
-            def settled(queue_id: str, _state: str) -> None:
-                seen.add(queue_id)
-                progress.update(bar, completed=len(seen.intersection(ids)))
-
-            serve(spool, once=True, lock=lock, on_settled=settled)
-        else:
-            _watch(spool, ids, lambda done: progress.update(bar, completed=done))
+        _try_all(spool, ids, lambda done: progress.update(bar, completed=done))
     outcomes = [outcome_of(spool, queue_id) for queue_id in ids]
     left = sum(outcome is None or outcome[0] == EX_TEMPFAIL for outcome in outcomes)
     failed = sum(outcome is not None and outcome[0] == EX_UNAVAILABLE for outcome in outcomes)
@@ -138,17 +130,27 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
-def _watch(spool: Spool, ids: list[str], on_progress: Callable[[int], object]) -> None:
-    """The runner is at work: wake it, and watch until each message was tried."""
-    watch = Watch(spool.queue)
-    try:
-        if not wake(default_run()):
-            raise MailError(f"another process holds the queue's lock ({spool.root}/lock), but listens to nobody; try again")
-        while (done := sum(outcome_of(spool, queue_id) is not None for queue_id in ids)) < len(ids):
-            on_progress(done)
-            watch.wait(60.0)
-    finally:
-        watch.close()
+def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object]) -> None:
+    """Let each message be tried: by a runner that is at work, woken and watched, or by a pass of our own."""
+    seen: set[str] = set()
+
+    def settled(queue_id: str, _state: str) -> None:
+        seen.add(queue_id)
+        on_progress(len(seen.intersection(ids)))
+
+    while (lock := spool.lock()) is None:
+        wake(default_run())  # nobody may listen yet, or any more: then it scans before, or after it lets go of the lock
+        watch = Watch(spool.queue)
+        try:
+            while (done := sum(outcome_of(spool, queue_id) is not None for queue_id in ids)) < len(ids):
+                on_progress(done)
+                if not watch.wait(RUNNER_SILENCE):
+                    break  # is it still there?
+            else:
+                return
+        finally:
+            watch.close()
+    serve(spool, once=True, lock=lock, on_settled=settled)
 
 
 def _chosen(spool: Spool, ids: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """mailq, sendmail -bp and `queue list`: the queue as a list, in Postfix's layout or as JSON."""
 
+import calendar
 import json
 import os
 import time
@@ -78,7 +79,7 @@ def table(rows: "list[dict[str, Any]]") -> str:
     out = ["-Queue ID-          --Size-- ----Arrival Time---- -Sender/Recipient-------\n"]
     marks = {"held": "!", "failed": "#"}
     for row in rows:
-        arrived = time.strftime("%a %b %e %H:%M:%S", time.localtime(row["arrived_epoch"])) if row["arrived"] else "unknown"
+        arrived = _local(row["arrived"]) if row["arrived"] else "unknown"
         out.append(f"{row['id'] + marks.get(row['state'], ' '):<19} {row['size']:>8} {arrived:<20} {printable(row['sender'])}\n")
         if row["reason"]:
             again = f"; next attempt {row['next_attempt']}" if row["next_attempt"] else ""
@@ -89,6 +90,10 @@ def table(rows: "list[dict[str, Any]]") -> str:
     size = sum(row["size"] for row in rows) // 1024
     out.append(f"-- {size} Kbytes in {len(rows)} Request{'s' if len(rows) > 1 else ''}: {', '.join(counts)}.\n")
     return "".join(out)
+
+
+def _local(rfc3339: str) -> str:
+    return time.strftime("%a %b %e %H:%M:%S", time.localtime(calendar.timegm(time.strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))))
 
 
 def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, Any]":
@@ -105,7 +110,6 @@ def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, 
         "id": entry.id,
         "state": state,
         "arrived": stamp(envelope.arrived) if envelope.arrived else None,
-        "arrived_epoch": envelope.arrived,
         "sender": envelope.sender,
         "recipients": list(envelope.recipients),
         "uid": envelope.uid,

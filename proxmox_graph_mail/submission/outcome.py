@@ -8,6 +8,7 @@ like sent.
 import fcntl
 import json
 import os
+import select
 import signal
 import time
 
@@ -20,24 +21,31 @@ _CHANGES = fcntl.DN_DELETE | fcntl.DN_RENAME | fcntl.DN_ATTRIB | fcntl.DN_CREATE
 class Watch:
     """Wakes its owner when a directory changes (dnotify; the standard library has no inotify).
 
-    For a process's main thread; one at a time, for it owns SIGIO.
+    For a process's main thread; one at a time, for it owns SIGIO and the wake-up descriptor. The kernel may deliver the
+    signal to any thread: the interpreter's handler writes to the descriptor from each.
     """
 
     def __init__(self, directory: str) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
-        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.fcntl(self._fd, fcntl.F_NOTIFY, _CHANGES)
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._handler = signal.signal(signal.SIGIO, lambda *_: None)
+        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.fcntl(self._directory, fcntl.F_NOTIFY, _CHANGES)
 
     def wait(self, seconds: float) -> bool:
         """Sleep until the directory changes; False after `seconds`."""
-        return signal.sigtimedwait({signal.SIGIO}, max(seconds, 0.0)) is not None
+        if not select.select([self._read], [], [], max(seconds, 0.0))[0]:
+            return False
+        os.read(self._read, 4096)
+        return True
 
     def close(self) -> None:
         """Stop watching."""
-        os.close(self._fd)
-        while signal.sigtimedwait({signal.SIGIO}, 0) is not None:
-            pass
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
+        os.close(self._directory)
+        signal.signal(signal.SIGIO, signal.SIG_IGN if self._handler in (None, signal.SIG_DFL) else self._handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._read)
+        os.close(self._write)
 
 
 def wait_for(spool: Spool, queue_id: str, seconds: float) -> tuple[int, str]:

@@ -122,25 +122,26 @@ def test_flush_while_the_runner_runs_waits_for_the_runner(online: Host, sandbox:
     assert sorted(subjects(sandbox.accepted())) == ["c", "d"]
 
 
+def on_a_terminal(host: Host, *argv: str) -> tuple[int, bytes]:
+    """The status, and all that was shown."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(host.admin_command(*argv), env=host.env | {"TERM": "xterm"}, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    try:
+        while chunk := os.read(master, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the other end is closed
+    os.close(master)
+    return process.wait(PATIENCE), shown
+
+
 def test_flush_shows_a_bar_on_a_terminal(online: Host) -> None:
     """…and none elsewhere."""
     submit(online, "t")
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        online.admin_command("queue", "flush"), env=online.env | {"TERM": "xterm"}, stdout=slave, stderr=slave
-    )
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(master, 4096)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(master)
-    assert process.wait(PATIENCE) == 0
+    status, shown = on_a_terminal(online, "queue", "flush")
+    assert status == 0
     assert b"sending" in shown
     assert b"1 sent, 0 still queued" in shown
 
@@ -210,3 +211,29 @@ def test_the_version(host: Host) -> None:
 
     assert host.admin("--version").stdout == f"proxmox-graph-mail {__version__}\n"
     assert host.sendmail("--version", stdin=b"").stdout.decode() == f"proxmox-graph-mail {__version__}\n"
+
+
+def test_flush_on_a_terminal_watches_a_runner_at_work(online: Host, sandbox: Sandbox) -> None:
+    """The bar's own thread must not be hit by the signal that wakes the watcher."""
+    submit(online, *(f"w{n}" for n in range(12)))
+    put_off(online)
+    sandbox.control(latency=0.2)
+    with online.runner():
+        status, shown = on_a_terminal(online, "queue", "flush")
+    assert status == 0, shown
+    assert b"12 sent, 0 still queued" in shown
+
+
+def test_flush_takes_over_when_the_runner_dies(online: Host, sandbox: Sandbox) -> None:
+    """It notices the silence, takes the lock and goes on itself."""
+    submit(online, "orphan")
+    put_off(online)
+    sandbox.faults({"on": "sendMail", "do": "hang", "seconds": 30})
+    with online.runner() as runner:
+        flush = subprocess.Popen(online.admin_command("queue", "flush"), env=online.env, stdout=subprocess.PIPE)
+        eventually(lambda: sandbox.counts()["in_flight"] == 1, "the runner is sending")
+        runner.kill()
+        runner.wait()
+        sandbox.control(end_hangs=True)
+        assert flush.communicate(timeout=PATIENCE)[0] == b"1 sent, 0 still queued, 0 failed\n"
+    assert subjects(sandbox.accepted()) == ["orphan"]
