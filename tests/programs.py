@@ -117,13 +117,12 @@ class Host:
         )
 
     def other_user_command(self, *argv: str) -> tuple[list[str], dict[str, Any]]:
-        """sendmail for a user who may not write the spool: nobody; without root, the spool is taken from us instead.
+        """sendmail for a user who may not write the spool: nobody; without root, ourselves, as from a sandbox that hides it.
 
         Returns the command line and the options of subprocess.
         """
         if os.geteuid() != 0:
-            (self.spool / "queue").chmod(0o500)
-            return self.command("sendmail", *argv), {}
+            return self.command("sendmail", *argv), {"env": self.env | {"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"}}
         # Where the tree and the virtual environment lie, nobody may have no way to: run an installed copy by Debian's Python.
         copy = self.folder / "usr"
         if not copy.exists():
@@ -131,14 +130,13 @@ class Host:
             shutil.copytree(TREE / "proxmox_graph_mail", copy / "proxmox_graph_mail", ignore=ignore)
             (copy / "packaging").mkdir()
             shutil.copy(LAUNCHER, copy / "packaging" / "sendmail")
-        return [DEBIAN_PYTHON, "-IS", str(copy / "packaging" / "sendmail"), *argv], {
-            "user": NOBODY, "group": NOBODY, "extra_groups": (),
-        }  # fmt: skip
+        command = [DEBIAN_PYTHON, "-IS", str(copy / "packaging" / "sendmail"), *argv]
+        return command, {"env": self.env, "user": NOBODY, "group": NOBODY, "extra_groups": ()}
 
     def other_user_sendmail(self, *argv: str, stdin: bytes = b"Subject: test\n\nbody\n") -> "subprocess.CompletedProcess[bytes]":
         """Run sendmail as another user to its end."""
         command, options = self.other_user_command(*argv)
-        return subprocess.run(command, input=stdin, env=self.env, capture_output=True, timeout=PATIENCE, check=False, **options)
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, check=False, **options)
 
     def admin_command(self, *argv: str) -> list[str]:
         """The command line of proxmox-graph-mail; warnings are errors in it."""
