@@ -1,7 +1,7 @@
 """Run a program and kill it (SIGKILL) at its N-th system call of those that change something.
 
 `python … killer.py N MAIN ARGV…`: N counts calls of os.open, write, fsync, rename, link, unlink, utime, chmod, chown and
-close; the kill comes before the N-th. With N = 0 nothing is killed and the number of calls is written to standard error.
+close; the kill comes before the N-th. With N = 0 nothing is killed and the calls are written to standard error, in order.
 Used with `-IS` for sendmail, so it imports nothing but os and sys.
 """
 
@@ -13,13 +13,12 @@ CALLS = ("open", "write", "fsync", "rename", "unlink", "utime", "fchmod", "fchow
 
 def arm(fatal: int) -> None:
     """Count the calls from here on."""
-    count = 0
+    made: list[str] = []
 
-    def counted(real: object) -> object:
+    def counted(name: str, real: object) -> object:
         def call(*arguments: object, **options: object) -> object:
-            nonlocal count
-            count += 1
-            if count == fatal:
+            made.append(name)
+            if len(made) == fatal:
                 os.kill(os.getpid(), 9)
             return real(*arguments, **options)  # type: ignore[operator]
 
@@ -27,11 +26,11 @@ def arm(fatal: int) -> None:
 
     write, leave = os.write, os._exit
     for name in CALLS:
-        setattr(os, name, counted(getattr(os, name)))
+        setattr(os, name, counted(name, getattr(os, name)))
 
     def report(status: int) -> None:
         if fatal == 0:
-            write(2, f"calls={count}\n".encode())
+            write(2, f"calls={','.join(made)}\n".encode())
         leave(status)
 
     os._exit = report  # type: ignore[assignment]

@@ -20,15 +20,25 @@ def run(host: Host, fatal: int) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(command, stdin=stdin, env=host.env, capture_output=True, timeout=PATIENCE, check=False)
 
 
-def steps(host: Host) -> int:
+def steps(host: Host) -> list[str]:
     done = run(host, 0)
     assert done.returncode == 0, done.stderr
-    return int(done.stderr.split(b"calls=")[1])
+    return done.stderr.decode().split("calls=")[1].strip().split(",")
+
+
+def test_the_mail_is_on_the_disk_before_its_name_and_its_name_before_the_exit(host: Host) -> None:
+    """write, fsync, rename, fsync of the directory: what survives a loss of power, no test without a disk can show."""
+    calls = steps(host)
+    renamed = calls.index("rename")
+    last_write = max(at for at, call in enumerate(calls[:renamed]) if call == "write")
+    assert "fsync" in calls[last_write:renamed]
+    assert "fsync" in calls[renamed:]
+    assert calls.count("rename") == 1
 
 
 def test_sendmail_killed_at_every_step_leaves_nothing_or_one_whole_mail(host: Host) -> None:
     """At most a dot file is left, which no pass ever looks at and the next runner removes."""
-    total = steps(host)
+    total = len(steps(host))
     assert total > 8
     whole = 0
     for fatal in range(1, total + 1):
