@@ -131,7 +131,7 @@ class Host:
             (copy / "packaging").mkdir()
             shutil.copy(LAUNCHER, copy / "packaging" / "sendmail")
         command = [DEBIAN_PYTHON, "-IS", str(copy / "packaging" / "sendmail"), *argv]
-        return command, {"env": self.env, "user": NOBODY, "group": NOBODY, "extra_groups": ()}
+        return command, {"env": self.env, "user": NOBODY, "group": 1, "extra_groups": ()}
 
     def other_user_sendmail(self, *argv: str, stdin: bytes = b"Subject: test\n\nbody\n") -> "subprocess.CompletedProcess[bytes]":
         """Run sendmail as another user to its end."""
