@@ -6,6 +6,7 @@ in the files: `$PROXMOX_GRAPH_MAIL_CONFIG` alone if it is set, else /etc/proxmox
 a bad value, raises SettingsError, which names key, file and line; a secret's value is never part of a message.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\"]+")
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL)_\w*", re.IGNORECASE)
+LIKENESS = 0.7
+"""From which a key that is none of ours is a typo of one."""
 _HINTS = {"missing": "it is not set", "extra_forbidden": "unknown key"}
 
 
@@ -134,6 +137,16 @@ class Settings(BaseSettings):
             return float(int(match[1]) * _SECONDS[match[2]])
         return value
 
+    @field_validator("credential_expires", mode="before")
+    @classmethod
+    def _expires(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return date.fromisoformat(value.strip())
+            except ValueError:
+                raise ValueError("no date of the form YYYY-MM-DD, such as 2028-06-30") from None
+        return value
+
     @field_validator("graph_client_certificate", "graph_federated_token_file", "graph_ca_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -175,8 +188,11 @@ class Settings(BaseSettings):
         return tuple(self.mail_to.replace(",", " ").split())
 
     def files(self) -> tuple[Path, ...]:
-        """Files whose change may mend a refusal: the settings files and the credential's."""
-        named = (self.graph_client_certificate, self.graph_federated_token_file, self.graph_ca_file)
+        """Files whose change may mend a refusal: the settings files and the credential's.
+
+        Not the federated assertion: it changes every hour by design, and is read at each acquisition.
+        """
+        named = (self.graph_client_certificate, self.graph_ca_file)
         return (*settings_files(os.environ), *(path for path in named if path))
 
 
@@ -233,7 +249,7 @@ def _origin(key: str, origin: Mapping[str, str], secrets: str | None, paths: tup
 def _read(path: Path) -> dict[str, tuple[str, int]]:
     """The known keys of one file, lower case, with value and line. An absent file is empty."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -254,13 +270,11 @@ def _read(path: Path) -> dict[str, tuple[str, int]]:
             if key in found:
                 raise SettingsError(f"{path}, line {line}: {binding.key} is set a second time (first in line {found[key][1]})")
             found[key] = (binding.value or "", line)
-        elif _OURS.fullmatch(binding.key):
+        elif _OURS.fullmatch(binding.key) or difflib.get_close_matches(key, Settings.model_fields, 1, LIKENESS):
             raise SettingsError(f"{path}, line {line}: {binding.key}: unknown key{_nearest(key)}")
     return found
 
 
 def _nearest(key: str) -> str:
-    import difflib
-
     near = difflib.get_close_matches(key, Settings.model_fields, 1)
     return f"; is {near[0].upper()} meant?" if near else "; proxmox-graph-mail.conf(5) has the list"

@@ -32,6 +32,8 @@ ID_LETTERS = frozenset("0123456789ABCDEF")
 ID_LENGTH = 18
 LEFTOVER_AGE = 600
 """Seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed."""
+LOG_TAIL = 4 << 20
+"""Bytes read of a message's log, from its end."""
 FARTHEST = 86400.0
 """Seconds ahead that a next attempt may lie. What claims more was written under a wrong clock, and is due."""
 
@@ -78,7 +80,6 @@ class Incoming:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.fchmod(self._fd, 0o640)  # whatever the caller's umask is
-            self._give_to_service_user()
             self._write(line)
         except OSError as error:
             self.discard()
@@ -97,6 +98,7 @@ class Incoming:
         """Make the message safe and return its queue ID. After this returns, the mail survives a loss of power."""
         try:
             os.utime(self._fd, (0, 0))
+            self._give_to_service_user()  # only now: without CAP_FOWNER we could not set its time any more
             os.fsync(self._fd)
             os.rename(self._path, f"{self._queue}/{self.id}")
             sync_directory(self._queue)
@@ -190,25 +192,30 @@ class Spool:
         for name in os.listdir(self.queue):
             path = f"{self.queue}/{name}"
             try:
-                if name.startswith(".") and is_id(name[1:]):
-                    if os.lstat(path).st_mtime < now - LEFTOVER_AGE and not _is_locked(path):
-                        os.unlink(path)
-                        swept.append(name)
-                elif name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(path[:-4]):
+                leftover = name.startswith(".") and is_id(name[1:]) and os.lstat(path).st_mtime < now - LEFTOVER_AGE
+                if leftover and not _is_locked(path):
                     os.unlink(path)
+                    swept.append(name)
             except FileNotFoundError:
                 continue
+        for here, there in ((self.queue, self.failed), (self.failed, self.queue)):
+            for name in os.listdir(here):
+                if name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(f"{here}/{name[:-4]}"):
+                    if os.path.lexists(f"{there}/{name[:-4]}"):
+                        os.rename(f"{here}/{name}", f"{there}/{name}")
+                    else:
+                        os.unlink(f"{here}/{name}")
         return swept
 
     def open(self, queue_id: str, *, failed: bool = False) -> int:
-        """A file descriptor on the message. Raises FileNotFoundError if it is gone, SpoolError if it is no plain file."""
+        """A file descriptor on the message. Raises SpoolError if it is no plain file, and OSError."""
         path = f"{self.failed if failed else self.queue}/{queue_id}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise
         except OSError as error:
-            raise _translated(error, path) from error
+            if error.errno == errno.ELOOP:
+                raise SpoolError(f"{path} is no plain file") from error
+            raise
         if (os.fstat(fd).st_mode & 0o170000) != 0o100000:
             os.close(fd)
             raise SpoolError(f"{path} is no plain file")
@@ -279,7 +286,8 @@ class Spool:
         except OSError:
             return b""
         with open(fd, "rb") as file:
-            return file.read(1 << 20)
+            file.seek(max(0, os.fstat(fd).st_size - LOG_TAIL))
+            return file.read(LOG_TAIL)
 
     def lock(self, *, wait: bool = False) -> int | None:
         """Become the one queue runner: a descriptor that holds the lock until it is closed, or None if another has it."""
@@ -295,6 +303,9 @@ class Spool:
         except BlockingIOError:
             os.close(fd)
             return None
+        except OSError as error:
+            os.close(fd)
+            raise _translated(error, path) from error
         return fd
 
     def owns_lock(self, fd: int) -> bool:
@@ -316,11 +327,10 @@ class Spool:
 
     def _move(self, queue_id: str, source: str, target: str) -> None:
         try:
-            try:
-                os.rename(f"{source}/{queue_id}.log", f"{target}/{queue_id}.log")
-            except FileNotFoundError:
-                pass
             os.rename(f"{source}/{queue_id}", f"{target}/{queue_id}")
+            # The log follows; after a crash in between, sweep lets it follow.
+            if os.path.lexists(f"{source}/{queue_id}.log"):
+                os.rename(f"{source}/{queue_id}.log", f"{target}/{queue_id}.log")
             sync_directory(target)
             sync_directory(source)
         except OSError as error:

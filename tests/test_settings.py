@@ -88,6 +88,8 @@ def test_a_bad_value_names_key_file_and_line(conf: Path, key: str, value: str, s
         ("no equals sign\n", "line 5: not of the form KEY=value"),
         ("GRAPH_SENDER=b@example.com\n", "line 5: GRAPH_SENDER is set a second time (first in line 4)"),
         ("OTHER=fine\nGRAPH_X=1\n", "line 6: GRAPH_X: unknown key"),
+        ("MAILTO=x\n", "line 5: MAILTO: unknown key; is MAIL_TO meant?"),
+        ("TENANT_ID=x\n", "line 5: TENANT_ID: unknown key; is GRAPH_TENANT_ID meant?"),
     ],
 )
 def test_unknown_keys_and_lines(conf: Path, extra: str, says: str) -> None:
@@ -113,6 +115,13 @@ def test_what_is_missing_is_named(conf: Path, missing: dict[str, None], says: st
         load()
     assert says in str(caught.value)
     assert str(conf) in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(conf: Path) -> None:
+    """Windows editors write one."""
+    write(conf)
+    conf.write_bytes(b"\xef\xbb\xbf" + conf.read_bytes())
+    assert load().graph_tenant_id == GOOD["GRAPH_TENANT_ID"]
 
 
 def test_no_file_at_all_names_the_file(conf: Path) -> None:

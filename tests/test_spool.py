@@ -76,6 +76,18 @@ def test_the_state_is_the_directory_and_the_time(spool: Spool, host: Host) -> No
     spool.defer(queue_id, 5)
 
 
+def test_a_log_follows_its_message_after_a_crash_between_the_two(spool: Spool, host: Host) -> None:
+    """Who has a mail already must not be forgotten."""
+    queue_id = put(spool)
+    spool.append_log(queue_id, b"{}\n")
+    os.rename(host.spool / "queue" / queue_id, host.spool / "failed" / queue_id)
+    spool.sweep(0.0)
+    assert spool.read_log(queue_id, failed=True) == b"{}\n"
+    os.rename(host.spool / "failed" / queue_id, host.spool / "queue" / queue_id)
+    spool.sweep(0.0)
+    assert spool.read_log(queue_id) == b"{}\n"
+
+
 def test_a_time_that_no_attempt_can_have_is_due() -> None:
     """A host whose clock was years ahead for a minute must not sit on its mail until then."""
     assert Entry("x", 0, 1).is_due(1000)

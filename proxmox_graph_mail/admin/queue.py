@@ -1,15 +1,17 @@
 """`queue list|show|flush|retry|remove`: looking after the queue."""
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from proxmox_graph_mail import log
 from proxmox_graph_mail.admin.run import serve
 from proxmox_graph_mail.admin.wiring import become_service_user
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, UsageError
@@ -19,7 +21,7 @@ from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT
 from proxmox_graph_mail.submission.header import fields
 from proxmox_graph_mail.submission.outcome import Watch, outcome_of
-from proxmox_graph_mail.submission.wake import default_run, wake
+from proxmox_graph_mail.submission.wake import URGE, default_run, wake, wake_or_pass
 
 app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
@@ -38,14 +40,14 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(queue_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], as_json: AsJson = False) -> None:
     """Show one message: envelope, header, and what happened to it so far."""
     spool = Spool()
     mailq.require_access(spool)
     failed = _is_failed(spool, queue_id)
     row = next((row for row in mailq.listing(spool) if row["id"] == queue_id), None)
     if row is None:
-        raise DataError(f"{queue_id} is not in the queue; it may have been sent meanwhile")
+        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent meanwhile")
     history = mailq.history(spool.read_log(queue_id, failed=failed))
     with open(spool.open(queue_id, failed=failed), "rb") as file:
         file.readline(LINE_LIMIT)
@@ -55,6 +57,8 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson
         return
     for key in ("id", "state", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"):
         value = row[key]
+        if value is None:
+            continue
         print(f"{key + ':':<14}{printable(', '.join(value) if isinstance(value, list) else str(value))}")
     print()
     for name, value in header:
@@ -73,13 +77,13 @@ def flush() -> None:
     become_service_user(spool)
     ids = [entry.id for entry in spool.scan()]
     if not ids:
-        print("Mail queue is empty")
+        failed = len(spool.scan_failed())
+        print(f"Nothing to send{f'; {failed} failed before, see queue list and queue retry' if failed else ''}")
         return
     for queue_id in ids:
         spool.defer(queue_id, 0)
-    with _progress() as progress:
-        bar = progress.add_task("sending", total=len(ids))
-        _try_all(spool, ids, lambda done: progress.update(bar, completed=done))
+    with _progress(len(ids)) as on_progress:
+        _try_all(spool, ids, on_progress)
     outcomes = [outcome_of(spool, queue_id) for queue_id in ids]
     left = sum(outcome is None or outcome[0] == EX_TEMPFAIL for outcome in outcomes)
     failed = sum(outcome is not None and outcome[0] == EX_UNAVAILABLE for outcome in outcomes)
@@ -97,14 +101,14 @@ def retry(ids: Ids) -> None:
     spool = Spool()
     mailq.require_access(spool)
     become_service_user(spool)
-    for queue_id in _chosen(spool, ids):
+    chosen = _chosen(spool, ids)
+    for queue_id in chosen:
         if _is_failed(spool, queue_id):
             spool.requeue(queue_id)
         else:
             spool.defer(queue_id, 0)
-    from proxmox_graph_mail.submission.wake import wake_or_pass
-
-    wake_or_pass(spool, default_run())
+    wake_or_pass(spool, default_run(), URGE)
+    print(f"{len(chosen)} to be tried now")
 
 
 @app.command()
@@ -113,21 +117,32 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
     spool = Spool()
     mailq.require_access(spool)
     chosen = _chosen(spool, ids)
+    if not chosen:
+        print("Nothing to remove")
+        return
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"this deletes {len(chosen)} unsent message(s); say --yes")
         typer.confirm(f"Delete {len(chosen)} unsent message(s)?", abort=True)
+    uid = os.getuid()
     become_service_user(spool)
     for queue_id in chosen:
         spool.remove(queue_id, failed=_is_failed(spool, queue_id))
+        log.line(f"{queue_id}: removed unsent by uid={uid}", log.NOTICE)
     print(f"{len(chosen)} removed")
 
 
-def _progress() -> Progress:
-    """A bar on a terminal, nothing elsewhere."""
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal, nothing elsewhere; gives what tells it how many are done."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("sending", total=total)
+        yield lambda done: progress.update(bar, completed=done)
 
 
 def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object]) -> None:
@@ -139,7 +154,7 @@ def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object])
         on_progress(len(seen.intersection(ids)))
 
     while (lock := spool.lock()) is None:
-        wake(default_run())  # nobody may listen yet, or any more: then it scans before, or after it lets go of the lock
+        wake(default_run(), URGE)  # nobody may listen yet, or any more: then it scans before, or after it lets go of the lock
         watch = Watch(spool.queue)
         try:
             while (done := sum(outcome_of(spool, queue_id) is not None for queue_id in ids)) < len(ids):
@@ -150,7 +165,7 @@ def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object])
                 return
         finally:
             watch.close()
-    serve(spool, once=True, lock=lock, on_settled=settled)
+    serve(spool, once=True, lock=lock, urge=True, on_settled=settled)
 
 
 def _chosen(spool: Spool, ids: list[str]) -> list[str]:

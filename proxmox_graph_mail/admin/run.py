@@ -19,39 +19,40 @@ IDLE = 300.0
 
 
 def serve(
-    spool: Spool, *, once: bool, lock: int | None, idle: float = IDLE, on_settled: Callable[[str, str], None] | None = None
+    spool: Spool,
+    *,
+    once: bool,
+    lock: int | None,
+    urge: bool = False,
+    idle: float = IDLE,
+    on_settled: Callable[[str, str], None] = lambda _id, _state: None,
 ) -> int:
     """Run until there is nothing left to do; return EX_OK, EX_TEMPFAIL if mail stays, EX_UNAVAILABLE if some failed.
 
-    `lock` is a descriptor that holds the spool's lock already, or None to wait for it.
+    `lock` is a descriptor that holds the spool's lock already, or None to wait for it (signals still end the wait as they
+    end any program).
     """
+    held = spool.lock(wait=True) if lock is None else lock
     stop = threading.Event()
     events = Events(stop)
-    watcher, files = tenancy(stop)
+    watcher = tenancy(stop, events.watch)
+    left = 0
     try:
         events.catch_signals()
-        runner = Runner(spool, watcher, events, stop, on_settled=on_settled or (lambda _id, _state: None))
-        left = 0
-        while not stop.is_set():
-            held = spool.lock(wait=True) if lock is None else lock
-            lock = None
-            if held is None:
-                break
+        runner = Runner(spool, watcher, events, stop, on_settled=on_settled)
+        while held is not None:
             try:
                 events.listen(Path(default_run()))
-                events.watch(files())
-                left = runner.run(once=once, idle=idle)
+                left = runner.run(once=once, urge=urge, idle=idle)
             finally:
                 # From here on a sender finds no reader; whoever came before is seen by the scan below.
                 events.stop_listening()
                 os.close(held)
-            if not any(entry.is_due(time.time()) for entry in spool.scan()):
+            if stop.is_set() or not any(entry.is_due(time.time()) for entry in spool.scan()):
                 break
-            lock = spool.lock()
-            if lock is None:
-                break  # another runner has begun, and will scan
+            held = spool.lock()  # None: another runner has begun, and will scan
         if stop.is_set():
-            log.line(f"stopped by a signal; {left} messages remain in the queue", log.NOTICE)
+            log.line(f"stopped by a signal; messages in the queue: {left}", log.NOTICE)
     finally:
         watcher.close()
         events.close()

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,24 +101,29 @@ def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[]
     return made, client.close
 
 
-def tenancy(stop: threading.Event) -> tuple[Tenancy, Callable[[], tuple[Path, ...]]]:
-    """The settings as the runner watches them, and the files to be watched."""
+def tenancy(stop: threading.Event, watch: Callable[[Iterable[Path]], None]) -> Tenancy:
+    """The settings as the runner sees them; `watch` is told the files whose change it wants to know of."""
     files = settings_module.settings_files(os.environ)
 
     def load() -> tuple[Route, float, Callable[[], None]]:
         nonlocal files
+        watch(watched())
         found = settings_module.load()
         files = found.files()
+        watch(watched())
+        for path in settings_module.settings_files(os.environ):
+            if path.exists() and path.stat().st_mode & 0o007:
+                log.line(f"warning: {path} holds the credential and everybody may read it: chmod 0640 {path}", log.WARNING)
         made, close = route(found, stop)
         return made, found.queue_lifetime, close
 
     def watched() -> tuple[Path, ...]:
         return (*files, aliases_file())
 
-    def signature() -> object:
-        return tuple(_signature(path) for path in watched())
+    def signature() -> dict[str, object]:
+        return {str(path): _state(path) for path in watched()}
 
-    return Tenancy(load, signature), watched
+    return Tenancy(load, signature)
 
 
 def become_service_user(spool: Spool) -> None:
@@ -133,9 +138,10 @@ def become_service_user(spool: Spool) -> None:
         os.setuid(owner.st_uid)
 
 
-def _signature(path: Path) -> tuple[str, int, int, int]:
+def _state(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
     except OSError:
-        return str(path), 0, 0, 0
-    return str(path), status.st_mtime_ns, status.st_size, status.st_ino
+        return ()
+    # ctime too: a file's owner and mode are what an admin mends where it could not be read.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -5,7 +5,7 @@ The message on disk is only read here; what becomes of it is the runner's to set
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from proxmox_graph_mail.errors import DataError, SpoolError
@@ -17,13 +17,14 @@ from proxmox_graph_mail.graph.message import (
     request_body,
 )
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.message.mail import Mail, Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.submission.login import login_name
 
-PARSE_LIMIT = 40 << 20
+PARSE_LIMIT = 25 << 20
 """Bytes of a message that is taken apart at all; anything larger exceeds a Graph request by far."""
 
 
@@ -32,6 +33,9 @@ class Mailer(Protocol):
 
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send, and say what came of it."""
+
+    def forget_refusals(self) -> None:
+        """Ask again what was refused: an admin says that something was mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def attempt(
         with open(spool.open(queue_id), "rb") as file:
             envelope = decode(file.readline(LINE_LIMIT))
             data = file.read(PARSE_LIMIT + 1)
-    except (DataError, SpoolError) as error:
+    except (DataError, SpoolError) as error:  # other errors are the disk's or the kernel's, and pass
         return Delivery(Outcome(Status.FAILED, f"the file in the queue is damaged: {error}", "Damaged"))
     except OSError as error:
         if isinstance(error, FileNotFoundError):
@@ -77,6 +81,10 @@ def attempt(
 
 def _send(queue_id: str, envelope: Envelope, data: bytes, route: Route, done: Sequence[str], now: float) -> Delivery:
     mail = parse(data)
+    if (size := least_size(mail)) > REQUEST_LIMIT:  # before anything is escaped and so grows several times
+        return Delivery(_too_large(size), envelope.arrived, envelope.recipients)
+    if mail.sender is None:
+        mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or login_name(envelope.uid)))
     people = recipients(envelope.recipients, mail, route.directory)
     to = people.addresses()
     if not to:
@@ -85,7 +93,8 @@ def _send(queue_id: str, envelope: Envelope, data: bytes, route: Route, done: Se
     at = Circumstances(
         queue_id, envelope.arrived, now, route.directory.host, route.sender, login_name(envelope.uid), envelope.full_name
     )
-    sent = [address for address in to if address in set(done)]
+    known = set(done)
+    sent = [address for address in to if address in known]
     outcome = Outcome(Status.SENT)
     for batch in _batches(people, set(sent)):
         body = request_body(graph_message(mail, batch, at, headers=route.headers), save_to_sent_items=route.save_to_sent_items)
@@ -97,6 +106,12 @@ def _send(queue_id: str, envelope: Envelope, data: bytes, route: Route, done: Se
         reason = f"sent to {' '.join(sent)[:200]}, but not to {' '.join(people.invalid)[:200]}: that is no mail address"
         outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
     return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings)
+
+
+def least_size(mail: Mail) -> int:
+    """Bytes that the message's request takes at least."""
+    body = mail.html if mail.html is not None else mail.text or ""
+    return len(body) + sum(len(attachment.content) * 4 // 3 for attachment in mail.attachments)
 
 
 def _batches(people: Recipients, done: set[str]) -> list[Recipients]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.submission.wake import URGE
 
 _DIRECTORY_CHANGES = fcntl.DN_MODIFY | fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_DELETE | fcntl.DN_ATTRIB | fcntl.DN_MULTISHOT
 
@@ -21,17 +22,29 @@ class Events:
         self._stop = stop
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._fifo: int | None = None
+        self._urged = False
         self._watched: dict[str, int] = {}
         self._restore: list[Callable[[], object]] = []
 
     def catch_signals(self) -> None:
-        """SIGTERM and SIGINT stop; SIGHUP and a change in a watched directory only wake, for the settings to be looked at."""
+        """SIGTERM and SIGINT stop; SIGHUP urges; a change in a watched directory only wakes, for the settings to be looked at."""
         wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._restore.append(lambda: signal.set_wakeup_fd(wakeup))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGIO):
             stops = number in (signal.SIGTERM, signal.SIGINT)
-            previous = signal.signal(number, lambda *_, stops=stops: self._stop.set() if stops else None)
+            previous = signal.signal(number, self._stop_by_signal if stops else self._urge_by_signal)
             self._restore.append(lambda number=number, previous=previous: signal.signal(number, previous))  # type: ignore[misc]
+
+    def _stop_by_signal(self, *_: object) -> None:
+        self._stop.set()
+
+    def _urge_by_signal(self, number: int, _: object) -> None:
+        self._urged = self._urged or number == signal.SIGHUP
+
+    def urged(self) -> bool:
+        """Did an admin (SIGHUP, `queue flush`, `sendmail -q`) ask since the last call for everything to be tried now?"""
+        urged, self._urged = self._urged, False
+        return urged
 
     def listen(self, run: Path) -> None:
         """Open the FIFO: the one systemd passes (sd_listen_fds(3)), or our own in the runtime directory.
@@ -82,10 +95,10 @@ class Events:
         sources = [self._read] if self._fifo is None else [self._read, self._fifo]
         for fd in select.select(sources, [], [], seconds)[0]:
             try:
-                while len(os.read(fd, 4096)) == 4096:
-                    pass
+                while data := os.read(fd, 4096):
+                    self._urged = self._urged or (fd == self._fifo and URGE in data)
             except BlockingIOError:
-                pass
+                pass  # empty
 
     def stop_listening(self) -> None:
         """Close the FIFO: from here on `sendmail` finds no reader. Idempotent."""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
@@ -22,14 +23,17 @@ from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import Tenancy
 from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
-from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import Entry, Spool
+from proxmox_graph_mail.submission.mailq import read_envelope
 
 SENDERS = 4
 """Messages in flight at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
 SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
+CLOCK_STEP = 60.0
+"""Seconds by which the clock may be slewed without notice."""
 LONGEST_SLEEP = 3600.0
 """Seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may."""
 
@@ -45,6 +49,7 @@ class Runner:
         stop: threading.Event,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
         on_settled: Callable[[str, str], None] = lambda _id, _status: None,
     ) -> None:
@@ -53,6 +58,7 @@ class Runner:
         self._events = events
         self._stop = stop
         self._clock = clock
+        self._monotonic = monotonic
         self._rng = rng
         self._on_settled = on_settled
         self._suspension = Suspension()
@@ -60,18 +66,27 @@ class Runner:
         self._shared: set[str] = set()  # put off for a reason that concerns every message
         self._sent: set[str] = set()  # sent, but the disk would not let us unlink them: never to be sent again
         self._not_before: dict[str, float] = {}  # what the disk would not let us write into mtime
+        self._reached: dict[str, tuple[str, ...]] = {}  # who has a message, where the disk would not let us write it down
+        self._probes: dict[str, int] = {}  # how often a message was the probe of a suspended queue
         self._reported: set[str] = set()
+        self._clock_offset = clock() - monotonic()
         self.failed = 0
 
-    def run(self, *, once: bool = False, idle: float = 300.0) -> int:
-        """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
+    def run(self, *, once: bool = False, urge: bool = False, idle: float = 300.0) -> int:
+        """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue.
+
+        With `urge` what was put off or refused before is tried now.
+        """
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as senders:
-            self._start(once=once)
+            self._start(once=once and not urge)
             busy = self._clock()
             while not self._stop.is_set():
                 self._collect()
+                self._notice_clock()
+                if self._events.urged():
+                    self._tenancy.invalidate()
                 if not self._in_flight and self._tenancy.refresh():
-                    self._release()
+                    self._release(forget=True)
                 entries = self._scan()
                 self._dispatch(entries, senders)
                 now = self._clock()
@@ -101,6 +116,16 @@ class Runner:
         if once:
             self._tenancy.refresh()  # else the first refresh releases what an earlier runner held
 
+    def _notice_clock(self) -> None:
+        """Times in the queue were written by the clock: once that is set by more than a moment, they mean nothing."""
+        offset = self._clock() - self._monotonic()
+        if abs(offset - self._clock_offset) > CLOCK_STEP:
+            log.line(f"the clock was set by {offset - self._clock_offset:+.0f} s; everything in the queue is due", log.NOTICE)
+            self._not_before.clear()
+            self._shared.update(entry.id for entry in self._scan())
+            self._release()
+        self._clock_offset = offset
+
     def _scan(self) -> list[Entry]:
         try:
             return [entry for entry in self._spool.scan() if entry.id not in self._sent or self._unlink(entry.id)]
@@ -128,20 +153,24 @@ class Runner:
         now = self._clock()
         if self._tenancy.changed():
             return  # those in flight finish on the old connection, then the settings are read again
+        if self._suspension.probing:  # another one each round: a mail that alone meets the refusal must not stop the others
+            entries = sorted(entries, key=lambda entry: self._probes.get(entry.id, 0))
         for entry in entries:
             if not self._is_due(entry, now):
                 continue
             route = self._tenancy.route
             if route is None:
                 broken = Outcome(Status.HELD, self._tenancy.error, "Settings", shared=True)
-                self._settle(entry.id, Delivery(broken), tried=False)
+                self._put_off(entry.id, broken)
                 continue
             if (refusal := self._suspension.active(now)) is not None:
-                self._settle(entry.id, Delivery(refusal), tried=False)
+                self._put_off(entry.id, refusal)
                 continue
             if len(self._in_flight) >= (1 if self._suspension.probing else SENDERS):
                 return
-            done = history_of(self._spool, entry.id).sent_to
+            if self._suspension.probing:
+                self._probes[entry.id] = self._probes.get(entry.id, 0) + 1
+            done = (*history_of(self._spool, entry.id).sent_to, *self._reached.get(entry.id, ()))
             future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock)
             self._in_flight[entry.id] = future
             future.add_done_callback(lambda _: self._events.notify())
@@ -152,12 +181,23 @@ class Runner:
                 del self._in_flight[queue_id]
                 try:
                     delivery = future.result()
-                except FileNotFoundError:
-                    continue  # an admin removed it
+                except FileNotFoundError as error:
+                    if self._spool.due(queue_id) is None:
+                        continue  # an admin removed it
+                    delivery = Delivery(Outcome(Status.TRANSIENT, f"this program misses a file: {error.filename}", "Missing"))
                 except Exception as error:  # noqa: BLE001 - a mail that breaks us must not stop the others, nor be lost
                     reason = f"this program failed on the message ({type(error).__name__}); please report this"
                     delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))
                 self._settle(queue_id, delivery)
+
+    def _put_off(self, queue_id: str, refusal: Outcome) -> None:
+        """Settle a message without trying it, for a reason that others met."""
+        try:
+            envelope, _ = read_envelope(self._spool, queue_id)
+            known = Delivery(replace(refusal, request_id=""), envelope.arrived, envelope.recipients)
+        except (DataError, SpoolError, OSError):
+            known = Delivery(replace(refusal, request_id=""))  # damaged: seen when it is tried
+        self._settle(queue_id, known, tried=False)
 
     def _settle(self, queue_id: str, delivery: Delivery, *, tried: bool = True) -> None:
         """Turn an outcome into the message's next state, write the log line, and note what concerns the others."""
@@ -175,9 +215,13 @@ class Runner:
             self._sent.add(queue_id)
             self._unlink(queue_id)
             self._shared.discard(queue_id)
+            self._reached.pop(queue_id, None)
+            self._probes.pop(queue_id, None)
             if self._suspension.clear() or self._shared:
                 self._release()
         else:
+            if delivery.sent_to:
+                self._reached[queue_id] = delivery.sent_to
             try:
                 self._spool.append_log(queue_id, verdict.event, durable=bool(delivery.sent_to))
                 if verdict.state == "failed":
@@ -207,9 +251,11 @@ class Runner:
         self._not_before.pop(queue_id, None)
         return False
 
-    def _release(self) -> None:
+    def _release(self, *, forget: bool = False) -> None:
         """Try again at once what was put off for a reason that concerned every message and has passed."""
         self._suspension.clear()
+        if self._tenancy.route is not None and forget:
+            self._tenancy.route.mailer.forget_refusals()
         for queue_id in self._shared - self._in_flight.keys():
             try:
                 self._spool.defer(queue_id, 0)

@@ -15,8 +15,9 @@ FIRST = {Status.TRANSIENT: 60.0, Status.UNCERTAIN: 300.0, Status.HELD: 900.0}
 CAP = {Status.TRANSIENT: 3600.0, Status.UNCERTAIN: 3600.0, Status.HELD: 7200.0}
 """Seconds at most. Held: Exchange's RBAC cache lives for 2 hours and is kept alive by asking more often."""
 MIN_ROUNDS = 3
-"""A message is not given up for its age before it was tried or passed over this often: a host that was off for a week
-must not give its mail up because the network comes up a minute after it."""
+ROUNDS_WITHIN = 86400.0
+"""A message is not given up for its age before it was tried or passed over so often within so many seconds: a host that was
+off for a week, or whose clock was, must not give its mail up because the network comes up a minute after it."""
 
 
 def delay(status: Status, attempts: int, retry_after: float, random: float) -> float:

@@ -1,20 +1,26 @@
 """The settings as the runner sees them: a route to send by, or a sentence that says why there is none; and their changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.attempt import Route
 from proxmox_graph_mail.errors import SettingsError
 
+Signature = Mapping[str, object]
+"""File → anything that differs when the file does."""
+
 
 class Tenancy:
-    """Reads the settings again when their files change. `load` gives the route, the queue's lifetime in seconds and what
-    closes the route's connections; `signature` anything that differs when a file does."""
+    """Reads the settings again when their files change.
 
-    def __init__(self, load: Callable[[], tuple[Route, float, Callable[[], None]]], signature: Callable[[], object]) -> None:
+    `load` gives the route, the queue's lifetime in seconds and what closes the route's connections; `signature` the state
+    of the files that matter, which may be more once `load` has read them.
+    """
+
+    def __init__(self, load: Callable[[], tuple[Route, float, Callable[[], None]]], signature: Callable[[], Signature]) -> None:
         self._load = load
         self._signature = signature
-        self._seen: object = None
+        self._seen: Signature | None = None
         self._close: Callable[[], None] = lambda: None
         self.route: Route | None = None
         self.lifetime = 0.0
@@ -24,19 +30,27 @@ class Tenancy:
         """Do the files differ from those that were read?"""
         return self._signature() != self._seen
 
+    def invalidate(self) -> None:
+        """Let the next refresh read the settings, changed or not."""
+        self._seen = None
+
     def refresh(self) -> bool:
         """Read the settings if they changed; True if they were read. To be called with nothing in flight."""
-        signature = self._signature()
-        if signature == self._seen:
+        before = self._signature()
+        if before == self._seen:
             return False
-        self._seen = signature
         self.close()
         try:
             self.route, self.lifetime, self._close = self._load()
             self.error = ""
         except (SettingsError, OSError) as error:
             self.route, self.error = None, f"settings: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with them holds the mail and must not stop the runner
+            self.route, self.error = None, f"settings: they cannot be read ({type(error).__name__}); please report this"
+        if self.error:
             log.line(f"{self.error}; mail is held until they are mended", log.ERR)
+        # What changed while they were read is seen as a change next time.
+        self._seen = {**self._signature(), **before}
         return True
 
     def close(self) -> None:

@@ -29,11 +29,11 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a message's log says of it: attempts so far, rounds (attempts and being passed over), when it was last held,
-    whether its last reason concerned every message, and who has it already."""
+    """What a message's log says of it: attempts so far, the times of its rounds (attempts and being passed over), when it
+    was last held, whether its last reason concerned every message, and who has it already."""
 
     attempts: int = 0
-    rounds: int = 0
+    rounds: tuple[float, ...] = ()
     last_held: float = 0.0
     shared: bool = False
     sent_to: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ def summary(events: Sequence[dict[str, Any]]) -> History:
         return History()
     return History(
         attempts=sum(event["tried"] for event in events),
-        rounds=len(events),
+        rounds=tuple(event["time"] for event in events),
         last_held=max((event["time"] for event in events if event["status"] == "held"), default=0.0),
         shared=events[-1]["shared"],
         sent_to=tuple(dict.fromkeys(str(address) for event in events for address in event["sent_to"])),
@@ -79,8 +79,9 @@ def decide(
     arrived = delivery.arrived or arrival(queue_id)
     if outcome.status is Status.FAILED and outcome.second_chance and attempts < 2:
         outcome = replace(outcome, status=Status.TRANSIENT)
+    recent = sum(0 <= now - time < schedule.ROUNDS_WITHIN for time in past.rounds)
     if outcome.status in (Status.TRANSIENT, Status.UNCERTAIN) and schedule.expired(
-        arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=past.rounds + 1
+        arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=recent + 1
     ):
         outcome = Outcome(Status.FAILED, f"given up after {duration(now - arrived)}: {outcome.reason}", "Expired")
     state = _STATES[outcome.status]
@@ -93,7 +94,7 @@ def decide(
         "tried": tried, "shared": outcome.shared,
     }  # fmt: skip
     if delivery.sent_to:
-        event["sent_to"] = delivery.sent_to
+        event["sent_to"] = delivery.sent_to  # all of them: an earlier event may have been lost
     return Verdict(state, outcome, attempts, max(now - arrived, 0.0), when, json.dumps(event).encode() + b"\n")
 
 

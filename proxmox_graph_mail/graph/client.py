@@ -18,8 +18,8 @@ import httpx
 import tenacity
 
 from proxmox_graph_mail.graph.credential import CredentialError, Token
-from proxmox_graph_mail.graph.http import Answer, request
-from proxmox_graph_mail.graph.outcome import Outcome, Status, judge_graph
+from proxmox_graph_mail.graph.http import Answer, proxied, request
+from proxmox_graph_mail.graph.outcome import GRAPH, Outcome, Status, judge_graph
 from proxmox_graph_mail.graph.retry_after import seconds as retry_after_seconds
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
@@ -66,6 +66,10 @@ class GraphClient:
         outcome: Outcome = retrying(self._once, url, body)
         return outcome
 
+    def forget_refusals(self) -> None:
+        """Ask Entra again although it refused the credential a moment ago."""
+        self._tokens.forget_refusal()
+
     def _once(self, url: str, body: bytes) -> Outcome:
         if (paused := self._throttle.remaining()) > 0:
             return Outcome(Status.TRANSIENT, "Graph throttles this host", "Throttled", paused, shared=True)
@@ -93,7 +97,7 @@ class GraphClient:
         try:
             answer = request(self._http, "POST", url, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return judge_transport(error, url), None
+            return judge_transport(error, url, proxied(self._http, url)), None
         code, message = error_of(answer)
         outcome = judge_graph(
             answer.status, code, message,
@@ -103,12 +107,21 @@ class GraphClient:
 
 
 def error_of(answer: Answer) -> tuple[str, str]:
-    """Code and message of an error answer, the innermost code that the table could know; empty where it is no JSON."""
+    """Code and message of an error answer; empty where it is not Graph's.
+
+    Graph nests more specific codes in `innerError`: the innermost that the table knows counts, else the outermost.
+    """
     try:
         error = json.loads(answer.content)["error"]
         code, message = str(error["code"]), str(error.get("message", ""))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "", ""
+    for _ in range(8):
+        error = error.get("innerError") or error.get("innererror")
+        if not isinstance(error, dict):
+            break
+        if error.get("code") in GRAPH:
+            code = str(error["code"])
     return re.sub(r"[^\w.-]", "", code)[:80], " ".join(message.split())
 
 

@@ -9,6 +9,7 @@ it wants https even of a loopback stand-in.
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,12 +24,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msal.oauth2cli import JwtAssertionCreator
 
 from proxmox_graph_mail.graph.cloud import Cloud
-from proxmox_graph_mail.graph.http import Answer, request
+from proxmox_graph_mail.graph.http import Answer, proxied, request
 from proxmox_graph_mail.graph.outcome import Outcome, Status, judge_entra
 from proxmox_graph_mail.graph.retry_after import seconds as retry_after_seconds
 from proxmox_graph_mail.graph.transport import judge_transport
 
 logging.getLogger("msal").setLevel(logging.CRITICAL + 1)  # its records can hold what the token endpoint answered
+
+
+_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 
 class CredentialError(Exception):
@@ -98,7 +102,7 @@ class Credential:
         except CredentialError:
             raise
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            outcome = judge_transport(error, exchange.url)
+            outcome = judge_transport(error, exchange.url, proxied(http, exchange.url))
             # Whatever broke off, it was no mail.
             status = Status.TRANSIENT if outcome.status is Status.UNCERTAIN else outcome.status
             reason = outcome.reason.removesuffix(": the mail may have been sent")
@@ -106,7 +110,7 @@ class Credential:
         except Exception as error:  # noqa: BLE001 - MSAL raises ValueError, RuntimeError, KeyError, its own: the answer tells
             raise CredentialError(exchange.judged(type(error).__name__)) from None
         token = answer.get("access_token")
-        if not isinstance(token, str) or not token:
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise CredentialError(exchange.judged(str(answer.get("error", ""))))
         return Token(token, now + float(answer.get("expires_in", 0)))
 

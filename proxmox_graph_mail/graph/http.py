@@ -1,9 +1,12 @@
 """The one HTTP client: keep-alive, timeouts, proxy, CA file; no redirect is followed, no answer is read without bound."""
 
 import ssl
+import time
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,6 +19,11 @@ KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept: shorter than Microsoft's front doors keep theirs, so that theirs never ends first."""
 ANSWER_LIMIT = 1 << 20
 """Bytes read of an answer; a token is 3 kB, an error 1 kB."""
+
+
+ANSWER_TIME = 60.0
+"""Seconds in which an answer's content must come, however it dribbles."""
+_PROXIED: "weakref.WeakKeyDictionary[httpx.Client, frozenset[str]]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +54,15 @@ def client(ca_file: Path | None = None, proxy: str = "", no_proxy: str = "", hos
             reason = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "no PEM certificates in it"
             raise SettingsError(f"GRAPH_CA_FILE {ca_file}: {reason}") from error
     limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE)
-    proxied = [host for host in hosts if proxy and not _bypassed(host, no_proxy)]
+    proxied_hosts = [host for host in hosts if proxy and not _bypassed(host, no_proxy)]
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         # An https:// proxy shows a certificate of its own.
-        via = httpx.Proxy(proxy, ssl_context=trust if proxy.startswith("https:") else None) if proxied else None
-        mounts = {f"all://{host}": httpx.HTTPTransport(verify=trust, limits=limits, proxy=via) for host in proxied}
+        via = httpx.Proxy(proxy, ssl_context=trust if proxy.startswith("https:") else None) if proxied_hosts else None
+        mounts = {f"all://{host}": httpx.HTTPTransport(verify=trust, limits=limits, proxy=via) for host in proxied_hosts}
     except (ValueError, ImportError, httpx.InvalidURL):
         raise SettingsError("HTTPS_PROXY is no http:// or https:// URL") from None
-    return httpx.Client(
+    made = httpx.Client(
         verify=trust,
         timeout=TIMEOUT,
         limits=limits,
@@ -63,6 +71,13 @@ def client(ca_file: Path | None = None, proxy: str = "", no_proxy: str = "", hos
         follow_redirects=False,
         headers={"User-Agent": f"proxmox-graph-mail/{__version__}"},
     )
+    _PROXIED[made] = frozenset(proxied_hosts)
+    return made
+
+
+def proxied(http: httpx.Client, url: str) -> bool:
+    """Does this client reach the URL's host through a proxy?"""
+    return urlsplit(url).hostname in _PROXIED.get(http, frozenset())
 
 
 def _bypassed(host: str, no_proxy: str) -> bool:
@@ -84,8 +99,9 @@ def request(
     """One request. Raises httpx.HTTPError; what each means for a mail is in graph/transport.py."""
     with http.stream(method, url, content=content, data=data, params=params, headers=headers) as response:
         body = bytearray()
+        end = time.monotonic() + ANSWER_TIME
         for chunk in response.iter_bytes(1 << 14):
             body += chunk
-            if len(body) >= ANSWER_LIMIT:
+            if len(body) >= ANSWER_LIMIT or time.monotonic() > end:
                 break
         return Answer(response.status_code, response.headers, bytes(body[:ANSWER_LIMIT]))

@@ -6,8 +6,8 @@
     held        the tenant refuses us: the mail is innocent, is kept and tried slowly until the admin acts
     failed      Graph refuses this very message
 
-An unknown code goes by its HTTP status: 401 and 403 are held, 408, 429 and 503 transient, other 5xx uncertain, other
-4xx failed. docs/outcomes.md shows these rows; `python -m proxmox_graph_mail.graph.outcome` writes it.
+An unknown code goes by its HTTP status: `_by_http_status`. docs/outcomes.md shows these rows;
+`python -m proxmox_graph_mail.graph.outcome` writes it.
 
 Sources: Graph, "Error responses and resource types"; Entra, "Authentication and authorization error codes";
 `Retry-After`: RFC 9110 10.2.3.
@@ -133,7 +133,7 @@ GRAPH: dict[str, Row] = {
     "ErrorStaleObject": _BUSY,
     "ErrorTooManyObjectsOpened": _BUSY,
     "ErrorItemSavePropertyError": _BUSY,
-    "ErrorTimeoutExpired": _BUSY,
+    "ErrorTimeoutExpired": Row(_U, "Exchange Online took too long"),
     "ErrorQuotaExceeded": Row(
         _H, "the sending mailbox is full", "empty its Sent Items, and leave GRAPH_SAVE_TO_SENT_ITEMS false"
     ),
@@ -208,7 +208,9 @@ def judge_graph(http_status: int, code: str, message: str, *, retry_after: float
     """The outcome of Graph's answer to sendMail."""
     if http_status == 202:
         return Outcome(Status.SENT, request_id=request_id)
-    row = GRAPH.get(code) or _by_http_status(http_status)
+    row = GRAPH.get(code) or _by_http_status(http_status, code)
+    if row.status is Status.TRANSIENT and http_status in (500, 502, 504):
+        row = Row(Status.UNCERTAIN, row.meaning, row.remedy)  # whatever the code says, a gateway may have passed it on
     said = f"HTTP {http_status}{f' {code}' if code else ''}"
     reason = f"{row.sentence} ({said}{f', {message[:200]}' if message else ''})"
     shared = (row.status is Status.HELD and http_status != 413) or http_status in (429, 509) or code in _SHARED_TRANSIENT
@@ -232,14 +234,14 @@ def judge_entra(http_status: int, error: str, description: str, *, retry_after: 
     return Outcome(row.status, f"{row.sentence} ({said})", said, retry_after, shared=True)
 
 
-def _by_http_status(status: int) -> Row:
+def _by_http_status(status: int, code: str) -> Row:
     if status in (401, 403):
         return Row(Status.HELD, "Graph refuses the app", "check its permission Mail.Send and its consent")
     if status == 413:
         return Row(Status.HELD, "the message is larger than a Graph request may be")
     if status in (429, 509):
         return Row(Status.TRANSIENT, "Graph throttles the app")
-    if status in (408, 503):
+    if status == 408 or (status == 503 and code):
         return Row(Status.TRANSIENT, "Graph is unavailable")
     if status == 507:
         return GRAPH["ErrorQuotaExceeded"]
@@ -247,6 +249,10 @@ def _by_http_status(status: int) -> Row:
         return Row(Status.HELD, "the proxy wants a login", "put it into HTTPS_PROXY")
     if 300 <= status < 400:
         return Row(Status.HELD, "something redirects us away from Graph", "check GRAPH_ENDPOINT and the proxy")
+    if status in (421, 423, 425):
+        return Row(Status.TRANSIENT, "Graph cannot take the message now")
+    if 400 < status < 500 and not code:
+        return Row(Status.HELD, "something other than Graph answers", "check GRAPH_ENDPOINT and the proxy")
     if status >= 500 or status < 300:
         return Row(Status.UNCERTAIN, "Graph gave no clear answer")
     return Row(Status.FAILED, "Graph refuses the message")
@@ -265,9 +271,11 @@ def markdown() -> str:
         "* **held**: the tenant refuses this host. The mail does not age; it is tried slowly, and at once when settings change.",
         "* **failed**: Graph refuses this very message. It is kept in failed/ until an admin retries or removes it.",
         "",
-        "An unknown code goes by its HTTP status: 401, 403, 407, 413, 507 and redirects are held; 408, 429, 503 and 509",
-        "transient; other 4xx failed; everything else (other 5xx, any 2xx but 202) uncertain. A connection that cannot be",
-        "made is transient; one that breaks after the request went out is uncertain; an untrusted certificate is held.",
+        "An unknown code goes by its HTTP status: 401, 403, 407, 413, 507 and redirects are held; 408, 421, 423, 425, 429, 503",
+        "and 509 transient; other 4xx failed, but held where the answer is not Graph's; everything else (other 5xx, 503 without",
+        "a code, any 2xx but 202) uncertain. Under 500, 502 and 504 a transient code is uncertain. A connection that cannot be",
+        "made is transient; one that breaks after the request went out is uncertain; an untrusted certificate and a proxy that",
+        "wants a login are held.",
         "",
         "## Graph and Exchange",
         "",

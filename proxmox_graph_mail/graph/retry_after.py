@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST = 86400.0
+LONGEST = 3600.0
 """Seconds at most: a header that asks for more is somebody's mistake, and alarms must not wait for it."""
 
 

@@ -21,7 +21,6 @@ import httpx
 
 from proxmox_graph_mail.graph.credential import Credential, CredentialError, Token
 from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.graph.retry_after import LONGEST
 
 MARGIN = 300.0
 """Seconds before its end from which a token is renewed."""
@@ -69,6 +68,13 @@ class TokenCache:
             if self._token == token:
                 self._token = None
 
+    def forget_refusal(self) -> None:
+        """Ask Entra next time, although it refused a moment ago."""
+        with self._mutex, contextlib.suppress(CredentialError), self._locked():
+            entries = self._read()
+            if "reason" in entries.pop(self._credential.key, {}):
+                self._write(entries)
+
     def _renew(self, rejected: Token | None, claims: str | None) -> Token:
         with self._locked():
             now = self._clock()
@@ -79,7 +85,7 @@ class TokenCache:
                 return known
             if refusal := _refusal(entries.get(key), now):
                 raise CredentialError(refusal)
-            entries = {other: entry for other, entry in entries.items() if other != key and entry.get("expires", 0) > now}
+            entries = {other: entry for other, entry in entries.items() if other != key and entry["expires"] > now}
             try:
                 token = self._credential.acquire(self._http, now, claims)
             except CredentialError as error:
@@ -109,7 +115,9 @@ class TokenCache:
             found = json.loads(self._path.read_bytes())
         except (OSError, ValueError):
             return {}  # absent, or damaged: then a new token is asked for
-        return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            return {}
+        return {k: v for k, v in found.items() if isinstance(v, dict) and isinstance(v.get("expires"), int | float)}
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
         temporary = self._path.with_suffix(".new")
@@ -129,29 +137,29 @@ class TokenCache:
 
 
 def _token(entry: dict[str, Any] | None) -> Token | None:
-    if entry is None or not isinstance(entry.get("token"), str) or not isinstance(entry.get("expires"), int | float):
+    if entry is None or not isinstance(entry.get("token"), str):
         return None
     return Token(entry["token"], entry["expires"])
 
 
 def _refusal(entry: dict[str, Any] | None, now: float) -> Outcome | None:
-    """What Entra answered last time, if that is to be believed still."""
-    if entry is None or "reason" not in entry:
+    """What Entra answered last time, if that is to be believed still; not if a clock that was set makes it last."""
+    try:
+        if entry is None or "reason" not in entry or not 0 < (left := entry["expires"] - now) <= entry["memory"]:
+            return None
+        status, wait = Status(entry["status"]), left if entry["wait"] else 0.0
+        return Outcome(status, str(entry["reason"]), str(entry["code"]), wait, shared=True)
+    except (KeyError, TypeError, ValueError):
         return None
-    left = float(entry.get("expires", 0)) - now
-    if not 0 < left <= LONGEST:
-        return None
-    return Outcome(
-        Status(entry["status"]), str(entry["reason"]), str(entry.get("code", "")), left if entry.get("wait") else 0.0, shared=True
-    )
 
 
 def _remembered(outcome: Outcome, now: float) -> dict[str, Any]:
-    memory = REFUSAL_MEMORY if outcome.status is Status.HELD else BUSY_MEMORY
+    memory = max(REFUSAL_MEMORY if outcome.status is Status.HELD else BUSY_MEMORY, outcome.retry_after)
     return {
         "status": str(outcome.status),
         "reason": outcome.reason,
         "code": outcome.code,
         "wait": outcome.retry_after > 0,
-        "expires": now + max(memory, outcome.retry_after),
+        "memory": memory,
+        "expires": now + memory,
     }

@@ -17,8 +17,8 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.P
 MISCONFIGURED = (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError, httpx.TooManyRedirects)
 
 
-def judge_transport(error: httpx.HTTPError | httpx.InvalidURL, url: str) -> Outcome:
-    """The outcome of an exchange that ended without an answer."""
+def judge_transport(error: httpx.HTTPError | httpx.InvalidURL, url: str, proxy: bool = False) -> Outcome:
+    """The outcome of an exchange that ended without an answer; `proxy` tells whether it went through one."""
     host = urlsplit(url).hostname or url
     what = _described(error)
     if isinstance(error, MISCONFIGURED):
@@ -33,8 +33,10 @@ def judge_transport(error: httpx.HTTPError | httpx.InvalidURL, url: str) -> Outc
             "to its CA; else check this host's clock and ca-certificates",
             "CertificateNotTrusted", shared=True,
         )  # fmt: skip
+    if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
+        return Outcome(Status.HELD, f"the proxy wants a login ({what}): put it into HTTPS_PROXY", "ProxyLogin", shared=True)
     if isinstance(error, NOT_SENT):
-        where = "through the proxy " if isinstance(error, httpx.ProxyError) else ""
+        where = "through the proxy of HTTPS_PROXY " if proxy else ""
         return Outcome(Status.TRANSIENT, f"cannot connect {where}to {host} ({what})", type(error).__name__, shared=True)
     return Outcome(
         Status.UNCERTAIN, f"the connection to {host} broke off ({what}): the mail may have been sent", type(error).__name__
@@ -45,6 +47,8 @@ def _described(error: BaseException) -> str:
     name = type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         return f"{name}: no answer in time"
+    if isinstance(error, httpx.LocalProtocolError):
+        return name  # its text can hold a header's value, and so the token
     text = str(error).strip()
     return f"{name}: {text}"[:200] if text else name
 

@@ -19,7 +19,7 @@ _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\r\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 # A link ends before blanks, brackets and the punctuation of the sentence around it.
 _LINK = re.compile(r"https?://[^\s<>\"'`\x00-\x1f]*[^\s<>\"'`\x00-\x1f.,;:!?)\]}]")
 _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
-_BODY_BEGIN = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
+_BODY_BEGIN = re.compile(r"<body\b", re.IGNORECASE)
 
 
 def twin(text: str) -> str:
@@ -42,7 +42,7 @@ def note(text: str) -> str:
 def prepend(page: str, fragment: str) -> str:
     """Put a fragment at the top of a page's body."""
     begin = _BODY_BEGIN.search(page)
-    at = begin.end() if begin else 0
+    at = page.find(">", begin.end()) + 1 if begin else 0
     return page[:at] + fragment + page[at:]
 
 

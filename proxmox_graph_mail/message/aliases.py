@@ -5,6 +5,8 @@ wildcard `*`. A pipe or a file is never opened or run: it is reported and passed
 administrator instead of nowhere. The file is read at each delivery; newaliases has nothing to do.
 """
 
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +35,8 @@ class Aliases:
         while pending:
             current = pending.pop(0)
             key = current.lower()
-            values = None if "@" in current or key in seen else self._lookup(key)
+            terminal = "@" in current or key in seen or (key == "root" and name.lower() != "root")  # root is MAIL_TO's
+            values = None if terminal else self._lookup(key)
             seen.add(key)
             if values is None:
                 if key != name.lower():
@@ -126,9 +129,13 @@ def _split_quoted(text: str) -> list[str]:
 def _include(path: str) -> tuple[list[str], list[str]]:
     """The addresses of an included file; commands and files in it are not taken."""
     try:
-        with Path(path.strip()).open("rb") as file:
+        fd = os.open(path.strip(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer for ever
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return [], [f"/etc/aliases: :include:{path}: no plain file; passed over"]
             text = file.read(INCLUDE_LIMIT).decode("utf-8", "replace")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        error = error if isinstance(error, OSError) else OSError(22, "no path")
         return [], [f"/etc/aliases: :include:{path}: {error.strerror}; passed over"]
     found = []
     for line in text.splitlines():

@@ -16,7 +16,7 @@ _NO_TEXT = {"idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode
 _ALIASES = {"ansi": "cp1252", "x-unknown": "utf-8", "unknown-8bit": "utf-8", "unicode-1-1-utf-7": "utf-7", "cp-850": "cp850"}
 
 # RFC 2047 2, but any length, blanks inside the text, and a missing or doubled `=` at the end.
-_WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]*)?\?([BbQq])\?([^?\n]*)\?=")
+_WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,20})?\?([BbQq])\?([^?\n]*)\?=")
 _GAP = re.compile(r"(\?=)[ \t\r\n]+(?==\?[^?\s]{1,80}\?[BbQq]\?)")
 
 

@@ -33,7 +33,9 @@ def this_host(hosts: Path = Path("/etc/hosts"), mailname: Path = Path("/etc/mail
         if not fqdn and (node in words or any(word.startswith(f"{short}.") for word in words)):
             fqdn = next((word for word in words if word.startswith(f"{short}.")), "")
     mail_name = next((line.strip().lower() for line in _lines(mailname) if line.strip()), "")
-    names = frozenset(name for name in (node, short, fqdn, mail_name, "localhost", "localhost.localdomain") if name)
+    # /etc/mailname is often the organisation's domain: mail for it is not this host's.
+    ours = mail_name if mail_name == short or mail_name.startswith(f"{short}.") else ""
+    names = frozenset(name for name in (node, short, fqdn, ours, "localhost", "localhost.localdomain") if name)
     return Host(name=short, fqdn=fqdn or mail_name or node, names=names)
 
 

@@ -30,6 +30,8 @@ class _Policy(Compat32):
     """compat32, but a header with raw 8-bit bytes is read as UTF-8 or Latin-1 instead of becoming replacement characters."""
 
     def header_fetch_parse(self, name: str, value: str) -> str:
+        if name.lower() in ("content-type", "content-disposition"):
+            value = value[:PARAMETER_LIMIT]
         return charset.raw_header(value)
 
 
@@ -42,6 +44,8 @@ _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
 MAX_PARTS = 2000
 """Leaves of a message read one by one; what a bomb of parts has beyond is attached as one."""
 MAX_DEPTH = 50
+PARAMETER_LIMIT = 4096
+"""Characters read of a header with parameters: the standard library takes quadratic time over them."""
 
 
 def parse(data: bytes) -> Mail:
@@ -87,10 +91,12 @@ def _clean_header(data: bytes, found: _Findings) -> bytes:
 
 def _walk(part: Part, found: _Findings, *, alternative: bool, related: bool, depth: int) -> None:
     kind = part.get_content_type()
-    if part.is_multipart() and kind != "message/rfc822" and depth < MAX_DEPTH:
+    if part.is_multipart() and not kind.startswith("message/") and depth < MAX_DEPTH:
         children = part.get_payload()
         if isinstance(children, list):
             is_alternative = kind == "multipart/alternative"
+            htmls, alternatives = len(found.htmls), len(found.alternatives)
+            _stray_text(part.preamble, found)
             for child in children:
                 if isinstance(child, Part):
                     _walk(
@@ -99,6 +105,10 @@ def _walk(part: Part, found: _Findings, *, alternative: bool, related: bool, dep
                         related=related or kind == "multipart/related",
                         depth=depth + 1,
                     )  # fmt: skip
+            if is_alternative and len(found.htmls) == htmls:  # nothing says the same as HTML: it is the body itself
+                found.texts += found.alternatives[alternatives:]
+                del found.alternatives[alternatives:]
+            _stray_text(part.epilogue, found)
             return
     if kind.startswith("multipart/") and not part.is_multipart():  # its boundary never comes: the text is all there is
         kind = "text/plain"
@@ -110,6 +120,15 @@ def _walk(part: Part, found: _Findings, *, alternative: bool, related: bool, dep
         found.htmls.append(_text(part, found))
     else:
         found.attachments.append(_attachment(part, found, related=related))
+
+
+def _stray_text(text: str | None, found: _Findings) -> None:
+    """What stands before the first and behind the last boundary is to be ignored (RFC 2046 5.1.1), for it says to old
+    programs that this is MIME. If it says anything else, a boundary was wrong, and it may be the report itself."""
+    if text and text.strip() and not re.search("mime|multi-?part|encrypted|signed", text, re.IGNORECASE):
+        content = text.encode("utf-8", "surrogateescape")
+        found.texts.append(charset.decode(content, None)[0].replace("\r\n", "\n").strip("\n") + "\n")
+        found.defects.append("text outside the MIME boundaries; shown")
 
 
 def _text(part: Part, found: _Findings) -> str:
@@ -145,10 +164,13 @@ def _content(part: Part) -> bytes:
 def _attachment(part: Part, found: _Findings, *, related: bool) -> Attachment:
     kind = part.get_content_type()
     name = _filename(part)
-    if kind == "message/rfc822" or part.is_multipart():
+    if kind.startswith("message/") or part.is_multipart():
         children = part.get_payload()
         inner = children[0] if isinstance(children, list) and children and isinstance(children[0], Part) else None
-        if kind == "message/rfc822" and inner is not None:
+        if kind == "message/delivery-status":
+            content = "\n".join(str(child) for child in children).encode() if isinstance(children, list) else _content(part)
+            kind, name = "text/plain", name or "delivery-status.txt"
+        elif kind in ("message/rfc822", "message/global") and inner is not None:
             content = _as_bytes(inner)
             title = charset.words(_unfold(str(inner.get("Subject", "")))).strip()
             name = name or f"{_safe_name(title)[:80] or 'message'}.eml"
@@ -242,7 +264,7 @@ def _headers(message: Part) -> Iterator[tuple[str, str]]:
 
 
 def _unfold(value: str) -> str:
-    return re.sub(r"[ \t]*\r?\n[ \t]*", " ", value).strip()
+    return " ".join(line.strip() for line in value.split("\n")).strip()  # no regex: its blanks would cost quadratic time
 
 
 def _one_line(value: str) -> str:

@@ -65,6 +65,8 @@ class Directory:
         local, at, domain = recipient.rpartition("@")
         if not at:
             return recipient
+        if domain.lower() in {address.rpartition("@")[2].lower() for address in (self.sender, *self.mail_to)}:
+            return None  # Exchange knows that domain, whatever this host is called
         return local if local and self.host.is_local(domain) else None
 
 
@@ -116,6 +118,11 @@ def is_address(text: str) -> bool:
     if not _ADDRESS.fullmatch(text) or len(text) > 320:
         return False
     local, _, domain = text.rpartition("@")
+    labels = domain.split(".")
+    if not text.isprintable() or len(local) > 64 or labels[-1].isdecimal():
+        return False
+    if any(len(label) > 63 or label.endswith("-") for label in labels):  # RFC 5321 4.5.3.1, RFC 1035 2.3.1
+        return False
     return not any(part.startswith(".") or part.endswith(".") or ".." in part for part in (local, domain))
 
 

@@ -36,10 +36,13 @@ class Envelope:
     def encode(self) -> bytes:
         """The spool's first line, with its line end."""
         recipients = ",".join([_quote(recipient) for recipient in self.recipients])
-        return (
+        line = (
             f'{{"version":{VERSION},"arrived":{self.arrived:.6f},"uid":{self.uid},"sender":{_quote(self.sender)},'
             f'"recipients":[{recipients}],"full_name":{_quote(self.full_name)},"notify":{_quote(self.notify)}}}\n'
         ).encode("ascii")
+        if len(line) > LINE_LIMIT:
+            raise DataError(f"the envelope's {len(self.recipients)} recipients take more than {LINE_LIMIT} bytes: too many")
+        return line
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Envelope) and self.encode() == other.encode()
@@ -66,7 +69,7 @@ def decode(line: bytes) -> Envelope:
             sender=_text(fields["sender"]),
             recipients=tuple([_text(recipient) for recipient in fields["recipients"]]),
             uid=int(fields["uid"]),
-            arrived=float(fields["arrived"]),
+            arrived=_time(fields["arrived"]),
             full_name=_text(fields["full_name"]),
             notify=_text(fields["notify"]),
         )
@@ -80,6 +83,12 @@ def _checked(field: str, text: str) -> str:
             if c < " " or c == "\x7f":
                 raise DataError(f"control character {ord(c):#04x} in the envelope's {field}: not accepted")
     return text
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:
+        raise ValueError("no time")
+    return float(value)
 
 
 def _text(value: object) -> str:

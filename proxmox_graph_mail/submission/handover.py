@@ -36,7 +36,7 @@ def hand_over(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0
             connection.connect(path)
         except OSError as error:
             raise ReceptionError(
-                f"cannot write the spool, and the submit socket {path} does not answer ({error.strerror or error}); "
+                f"the submit socket {path} does not answer ({error.strerror or error}); "
                 "is proxmox-graph-mail-submit.socket running?"
             ) from error
         lines = Answer()

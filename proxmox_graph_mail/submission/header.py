@@ -29,18 +29,18 @@ def fields(head: bytes) -> list[tuple[bytes, bytes]]:
     Ends at the first blank line, at the first line that is no field (there the body begins, as sendmail,
     Postfix and exim have it), or with the bytes given.
     """
-    found: list[tuple[bytes, bytes]] = []
+    found: list[tuple[bytes, list[bytes]]] = []
     for raw in head[start_of_message(head) :].split(b"\n"):
         line = raw.removesuffix(b"\r")
         if line[:1] in (b" ", b"\t") and found and line.strip():
-            found[-1] = (found[-1][0], found[-1][1] + b" " + line.strip())
+            found[-1][1].append(line.strip())
             continue
         name, colon, value = line.partition(b":")
         name = name.rstrip(b" \t")
         if not colon or not name or any(c <= 32 or c >= 127 for c in name):
             break
-        found.append((name.lower(), value.strip()))
-    return found
+        found.append((name.lower(), [value.strip()]))
+    return [(name, b" ".join(lines)) for name, lines in found]
 
 
 def header_complete(head: bytes) -> bool:

@@ -6,7 +6,7 @@ way it returns only when the mail is safe, with its queue ID, and every acceptan
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import ReceptionError, SpoolAccessError, SpoolError, TooLargeError
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.spool import Incoming, Spool
 from proxmox_graph_mail.submission.envelope import Envelope
 from proxmox_graph_mail.submission.handover import Answer, hand_over, message_limit
 
@@ -28,28 +28,23 @@ class Taken:
 def take(spool: Spool, run: str, envelope: Envelope, chunks: "Iterable[bytes]", *, wait: float = 0.0) -> Taken:
     """Make the message safe, by the spool or by the socket.
 
-    Raises SpoolError, ReceptionError or TooLargeError; then nothing is queued. The chunks may be read only in part
-    by then: the caller drains its input.
+    Raises DataError, SpoolError, ReceptionError or TooLargeError; then nothing is queued. The chunks may be read only in
+    part by then: the caller drains its input.
     """
+    line = envelope.encode()
     try:
-        return Taken(store(spool, envelope, chunks), None)
-    except SpoolAccessError as denied:
-        message = bytearray()
-        for chunk in chunks:
-            message += chunk
-            _check_size(len(message))
-        try:
-            answer = hand_over(run, envelope, bytes(message), wait=wait)
-        except ReceptionError as error:
-            if error.__cause__ is not None:  # nobody answered: the spool's own reason belongs to the story
-                raise SpoolError(f"{denied}; {error}") from error
-            raise
-        return Taken(answer.queue_id, answer)
+        incoming = spool.accept(line)
+    except SpoolAccessError as denied:  # only here: once chunks are read, another way would lose them
+        return _hand_over(run, envelope, chunks, wait, denied)
+    return Taken(_fill(incoming, envelope, chunks), None)
 
 
 def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
     """Write the message into the spool, make it safe, log it, and return its queue ID."""
-    incoming = spool.accept(envelope.encode())
+    return _fill(spool.accept(envelope.encode()), envelope, chunks)
+
+
+def _fill(incoming: Incoming, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
     try:
         for chunk in chunks:
             _check_size(incoming.size + len(chunk))
@@ -58,8 +53,23 @@ def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
         incoming.discard()
         raise
     queue_id = incoming.commit()
-    log.line(f"{queue_id}: from=<{envelope.sender}>, uid={envelope.uid}, size={incoming.size}, nrcpt={len(envelope.recipients)}")
+    nrcpt = len(envelope.recipients)
+    log.line(f"{queue_id}: from=<{envelope.sender}>, uid={envelope.uid}, size={incoming.size}, nrcpt={nrcpt}")
     return queue_id
+
+
+def _hand_over(run: str, envelope: Envelope, chunks: "Iterable[bytes]", wait: float, denied: SpoolAccessError) -> Taken:
+    message = bytearray()
+    for chunk in chunks:
+        message += chunk
+        _check_size(len(message))
+    try:
+        answer = hand_over(run, envelope, bytes(message), wait=wait)
+    except ReceptionError as error:
+        if error.__cause__ is not None:  # nobody answered: the spool's own reason belongs to the story
+            raise SpoolError(f"{denied}; {error}") from error
+        raise
+    return Taken(answer.queue_id, answer)
 
 
 def _check_size(size: int) -> None:

@@ -82,7 +82,7 @@ def table(rows: "list[dict[str, Any]]") -> str:
         arrived = _local(row["arrived"]) if row["arrived"] else "unknown"
         out.append(f"{row['id'] + marks.get(row['state'], ' '):<19} {row['size']:>8} {arrived:<20} {printable(row['sender'])}\n")
         if row["reason"]:
-            again = f"; next attempt {row['next_attempt']}" if row["next_attempt"] else ""
+            again = f"; next attempt {_local(row['next_attempt'])}" if row["next_attempt"] else ""
             out.append(f"{'':19} ({row['state']}: {printable(row['reason'])}{again})\n")
         out += [f"{'':49} {printable(recipient)}\n" for recipient in row["recipients"]]
         out.append("\n")

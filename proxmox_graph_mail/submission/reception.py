@@ -76,7 +76,10 @@ def receive(connection: _socket.socket, uid: int) -> str:
         from proxmox_graph_mail.submission.outcome import wait_for
 
         _send(connection, f"queued {queue_id}")
-        status, reason = wait_for(spool, queue_id, wait)
+        try:
+            status, reason = wait_for(spool, queue_id, wait)
+        except (MailError, OSError) as error:
+            status, reason = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
         return f"outcome {status} {log.printable(reason)}"
     return f"queued {queue_id}"
 

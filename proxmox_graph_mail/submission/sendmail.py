@@ -21,7 +21,7 @@ from proxmox_graph_mail.submission.header import header_complete, header_recipie
 from proxmox_graph_mail.submission.intake import take
 from proxmox_graph_mail.submission.login import login_name
 from proxmox_graph_mail.submission.streams import complain, drain, occupy, read, say
-from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
+from proxmox_graph_mail.submission.wake import URGE, default_run, wake_or_pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(asked: options.Invocation) -> int:
         require_access(spool)
         for entry in spool.scan():
             spool.defer(entry.id, 0)
-        wake_or_pass(spool, run_directory)
+        wake_or_pass(spool, run_directory, URGE)
     elif asked.mode == options.VERIFY:
         from proxmox_graph_mail.submission.wake import companion
 
@@ -123,7 +123,10 @@ def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
     if taken.answer is None:
         from proxmox_graph_mail.submission.outcome import wait_for
 
-        outcome = wait_for(spool, taken.id, wait)
+        try:
+            outcome = wait_for(spool, taken.id, wait)
+        except (MailError, OSError) as error:  # the mail is safe: nothing may say that it was not taken
+            outcome = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
     else:
         outcome = taken.answer.outcome or (EX_TEMPFAIL, "no outcome yet")
     status, reason = outcome
@@ -190,5 +193,5 @@ usage: sendmail [options] [recipient ...]     take a message from standard input
   --help, --version
 
 Other options of sendmail, Postfix, exim, msmtp and nullmailer are accepted and
-mean nothing here. The queue is also seen and managed with proxmox-graph-mail(8).
+mean nothing here. proxmox-graph-mail queue --help tells how to look after the queue.
 """

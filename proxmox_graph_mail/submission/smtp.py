@@ -6,6 +6,7 @@ number of recipients and silence.
 """
 
 import os
+import select
 import time
 
 from proxmox_graph_mail import log
@@ -36,22 +37,22 @@ class _Lines:
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._at = 0
 
     def next(self, limit: int) -> bytes:
-        import select
-
         while True:
-            end = self._buffer.find(b"\n") + 1
-            if end or len(self._buffer) >= limit:
-                cut = min(end or limit, limit)
-                line, self._buffer = self._buffer[:cut], self._buffer[cut:]
+            end = self._buffer.find(b"\n", self._at, self._at + limit) + 1
+            if end or len(self._buffer) - self._at >= limit:
+                line = self._buffer[self._at : end or self._at + limit]
+                self._at += len(line)
                 return line
             if not select.select([0], [], [], IDLE)[0]:
                 raise _End
             chunk = os.read(0, 1 << 16)
             if not chunk:
                 raise _End
-            self._buffer += chunk
+            self._buffer = self._buffer[self._at :] + chunk
+            self._at = 0
 
 
 def dialogue(spool: Spool, run_directory: str) -> int:

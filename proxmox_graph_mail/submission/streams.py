@@ -1,8 +1,11 @@
 """Standard input, output and error by their descriptors: unbuffered, whatever of them is closed."""
 
+import errno
 import os
+import select
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.errors import SpoolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,22 +25,37 @@ def occupy() -> None:
 
 def read(fd: int, *, dot_ends: bool) -> "Iterator[bytes]":
     """The input in chunks. A line with a single dot ends it only on a terminal: Proxmox never passes -i, and a log
-    that holds such a line must not be cut there."""
+    that holds such a line must not be cut there.
+
+    Closed, or opened for writing only, is as good as empty. Raises SpoolError where reading fails in between: half a
+    mail is none.
+    """
+    begun = False
     while True:
         try:
             chunk = os.read(fd, CHUNK)
-        except OSError:
-            return  # closed, or opened for writing only: as good as empty
+        except BlockingIOError:
+            select.select([fd], [], [])  # the caller made it non-blocking; it is not at its end
+            continue
+        except OSError as error:
+            if not begun and error.errno in (errno.EBADF, errno.EISDIR, errno.EINVAL):
+                return
+            raise SpoolError(f"cannot read standard input: {error.strerror}; the message was not taken") from error
         if not chunk or (dot_ends and chunk == b".\n"):
             return
+        begun = True
         yield chunk
 
 
 def drain() -> None:
     """Read what the caller still wants to write: a program that gets EPIPE believes, or dies of, it."""
-    if not os.isatty(0):
+    if os.isatty(0):
+        return
+    try:
         for _ in read(0, dot_ends=False):
             pass
+    except SpoolError:
+        pass  # nothing more can be read
 
 
 def say(text: str) -> None:

@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+MAIL, URGE = b"\n", b"!"
+"""What the byte says: there is mail; or an admin wants everything tried now, whatever was refused before."""
+
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -22,7 +25,7 @@ def default_run() -> str:
     return os.environ.get("PROXMOX_GRAPH_MAIL_RUN", "/run/proxmox-graph-mail")
 
 
-def wake(run: str) -> bool:
+def wake(run: str, message: bytes = MAIL) -> bool:
     """Write a byte into the FIFO; return whether anybody (the runner, or systemd in its place) listens on it."""
     try:
         fd = os.open(f"{run}/wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -31,7 +34,7 @@ def wake(run: str) -> bool:
     try:
         if (os.fstat(fd).st_mode & 0o170000) != 0o010000:
             return False
-        os.write(fd, b"\n")
+        os.write(fd, message)
     except OSError as error:
         return error.errno == errno.EAGAIN
     finally:
@@ -39,26 +42,23 @@ def wake(run: str) -> bool:
     return True
 
 
-def wake_or_pass(spool: Spool, run: str) -> None:
+def wake_or_pass(spool: Spool, run: str, message: bytes = MAIL) -> None:
     """Wake the runner; where none listens, start one detached pass if this user may.
 
     The pass inherits the runner's lock, taken here: of 200 `sendmail` processes at once one starts a pass. The others
     find the lock held by somebody who has yet to scan the queue, or who scans it again after letting go of the lock.
     """
-    if wake(run):
+    if wake(run, message):
         return
     try:
         lock = spool.lock()
-    except MailError:
-        return  # not this user's to start; the next pass takes the mail
-    if lock is None:
-        return
-    try:
+        if lock is None:
+            return
         if os.fork() == 0:
-            _become_pass(spool, lock)
-    except OSError:
-        pass  # no process to be had: the next pass takes the mail
-    os.close(lock)
+            _become_pass(spool, lock, urge=message == URGE)
+        os.close(lock)
+    except (MailError, OSError):
+        pass  # not this user's to start, or no process to be had: the next pass takes the mail
 
 
 def companion(*arguments: str) -> list[str]:
@@ -68,7 +68,7 @@ def companion(*arguments: str) -> list[str]:
     return [sys.executable or "/usr/bin/python3", "-I", f"{PACKAGE}/admin/__main__.py", *arguments]
 
 
-def _become_pass(spool: Spool, lock: int) -> "NoReturn":
+def _become_pass(spool: Spool, lock: int, *, urge: bool) -> "NoReturn":
     # The caller may wait for the end of file on a pipe we inherited, or for its process group: leave both.
     try:
         os.setsid()
@@ -85,7 +85,7 @@ def _become_pass(spool: Spool, lock: int) -> "NoReturn":
             os.setgroups([owner.st_gid])
             os.setgid(owner.st_gid)
             os.setuid(owner.st_uid)
-        command = companion("run", "--once", "--lock-fd", "3")
+        command = companion("run", "--once", "--lock-fd", "3", *(["--urge"] if urge else []))
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     finally:
         os._exit(127)

@@ -167,6 +167,7 @@ def test_remove_asks_or_is_told(host: Host) -> None:
     assert "--yes" in refused.stderr
     assert host.queue() == [first]
     assert host.admin("queue", "remove", "--yes", first, second).stdout == "2 removed\n"
+    assert [line for line in host.syslog.read() if f"{first}: removed unsent by uid={os.getuid()}" in line]
     assert host.queue() == host.failed() == []
 
 

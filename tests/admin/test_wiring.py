@@ -1,10 +1,11 @@
 """Settings become a route; the credential's end is announced."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail.admin.wiring import expiry_warning
+from proxmox_graph_mail.admin.wiring import _state, expiry_warning
 from proxmox_graph_mail.settings import Settings
 from tests.programs import Host, Sandbox
 
@@ -37,6 +38,21 @@ def test_the_runner_s_log_warns(online: Host, sandbox: Sandbox) -> None:
     online.settle(sandbox.settings(CREDENTIAL_EXPIRES="2026-01-01"))
     online.admin("run", "--once")
     assert any("the client secret ended on 2026-01-01" in line for line in online.syslog.read())
+
+
+def test_mending_owner_or_mode_is_a_change(tmp_path: Path) -> None:
+    """What an admin does where the settings could not be read."""
+    (tmp_path / "conf").touch(mode=0o600)
+    before = _state(tmp_path / "conf")
+    (tmp_path / "conf").chmod(0o640)
+    assert _state(tmp_path / "conf") != before
+
+
+def test_settings_that_everybody_may_read_are_reported(online: Host) -> None:
+    """They hold the secret."""
+    online.config.chmod(0o644)
+    online.admin("run", "--once")
+    assert any("everybody may read it: chmod 0640" in line for line in online.syslog.read())
 
 
 def test_every_credential_sends(online: Host, sandbox: Sandbox) -> None:

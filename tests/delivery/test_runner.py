@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from typing import Any
 
@@ -283,3 +284,66 @@ def test_no_secret_no_token_no_body_in_any_line(online: Host, sandbox: Sandbox) 
     assert "TOPSECRET" not in everything
     assert sandbox.about["secret"] not in everything + token
     assert "eyJ" not in everything  # every JWT begins so
+
+
+@pytest.mark.parametrize("how", ["flush", "retry", "sendmail -q", "SIGHUP"])
+def test_an_admin_who_granted_consent_need_not_wait(online: Host, sandbox: Sandbox, how: str) -> None:
+    """The queue is suspended; an admin's word lifts it, whichever way it comes."""
+    submit(online, *(f"c{n}" for n in range(6)))
+    sandbox.control(roles=[])
+    with online.runner() as runner:
+        eventually(lambda: {row["state"] for row in online.rows()} == {"held"}, "all are held")
+        sandbox.control(roles=["Mail.Send"])
+        if how == "flush":
+            assert online.admin("queue", "flush").returncode == 0
+        elif how == "retry":
+            assert online.admin("queue", "retry", online.queue()[0]).returncode == 0
+        elif how == "sendmail -q":
+            assert online.sendmail("-q", stdin=b"").returncode == 0
+        else:
+            runner.send_signal(signal.SIGHUP)
+        eventually(lambda: drained(online), "the queue drains")
+    assert len(sandbox.accepted()) == 6
+
+
+def test_a_secret_that_became_right_is_asked_again(online: Host, sandbox: Sandbox) -> None:
+    """The refusal is remembered for minutes, but not against an admin's word."""
+    submit(online, "x")
+    sandbox.control(secret="not yet replicated")
+    assert online.admin("queue", "flush").returncode == 75
+    sandbox.control(secret=sandbox.about["secret"])
+    assert online.admin("queue", "flush").returncode == 0
+
+
+def test_a_waiting_runner_ends_at_sigterm(online: Host) -> None:
+    """It waits for the lock of another one."""
+    with online.runner():
+        second = subprocess.Popen(online.admin_command("run"), env=online.env)
+        locks = f"/proc/{second.pid}/stack"
+        eventually(lambda: os.path.exists(locks) and "flock" in wchan(second.pid), "the second waits for the lock")
+        second.terminate()
+        assert second.wait(10) != 0
+
+
+def wchan(pid: int) -> str:
+    """What a process waits in, as the kernel shows it; `flock` where it cannot be seen but the process sleeps."""
+    with open(f"/proc/{pid}/stat") as file:
+        state = file.read().rpartition(")")[2].split()[0]
+    with open(f"/proc/{pid}/syscall") as file:
+        return "flock" if state == "S" and file.read().split()[0] == "73" else ""
+
+
+def test_bounces_of_busy_gateways_are_not_sent_again_at_once(online: Host, sandbox: Sandbox) -> None:
+    """504 with a code that is transient elsewhere, after the mail was taken: one copy until the schedule says so."""
+    submit(online, "once")
+    sandbox.faults({"on": "sendMail", "do": "status_after", "status": 504, "code": "ServiceUnavailable", "times": 3})
+    assert online.admin("run", "--once").returncode == 75
+    assert len(sandbox.accepted()) == 1
+
+
+def test_a_mail_without_from_shows_the_envelope_s_sender(online: Host, sandbox: Sandbox) -> None:
+    """sendmail -f somebody, no From header."""
+    assert online.sendmail("-odi", "-f", "job@example.org", "root").returncode == 0
+    message = sandbox.accepted()[0]["message"]
+    assert message["from"]["emailAddress"]["name"].startswith("job@example.org via ")
+    assert message["replyTo"][0]["emailAddress"]["address"] == "job@example.org"

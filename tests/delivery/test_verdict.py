@@ -35,16 +35,25 @@ def test_a_second_chance_is_one_chance() -> None:
     """Deferred once, then failed."""
     outcome = Outcome(Status.FAILED, second_chance=True)
     assert verdict(outcome).state == "deferred"
-    assert verdict(outcome, History(attempts=1, rounds=1)).state == "failed"
+    assert verdict(outcome, History(attempts=1, rounds=(NOW,))).state == "failed"
 
 
 def test_too_old_is_failed_and_held_does_not_age() -> None:
     """QUEUE_LIFETIME."""
-    late = {"now": arrival(ID) + 6 * 86400}
-    assert verdict(Outcome(Status.TRANSIENT, "x"), History(rounds=5), **late).state == "failed"
-    assert "given up after 6 days: x" in verdict(Outcome(Status.TRANSIENT, "x"), History(rounds=5), **late).outcome.reason
-    assert verdict(Outcome(Status.HELD), History(rounds=5), **late).state == "held"
-    assert verdict(Outcome(Status.TRANSIENT), History(rounds=5, last_held=late["now"] - 60), **late).state == "deferred"
+    now = arrival(ID) + 6 * 86400
+    lately = History(rounds=(now - 3600, now - 60))
+    old = verdict(Outcome(Status.TRANSIENT, "x"), lately, now=now)
+    assert (old.state, old.outcome.reason) == ("failed", "given up after 6 days: x")
+    assert verdict(Outcome(Status.HELD), lately, now=now).state == "held"
+    held = History(rounds=lately.rounds, last_held=now - 60)
+    assert verdict(Outcome(Status.TRANSIENT), held, now=now).state == "deferred"
+
+
+def test_a_host_that_was_off_for_a_week_tries_first() -> None:
+    """Rounds from before the power went do not count, nor do those that a wrong clock dates into the future."""
+    now = arrival(ID) + 7 * 86400
+    for times in ((now - 6 * 86400,) * 5, (now + 86400,) * 5):
+        assert verdict(Outcome(Status.TRANSIENT, "x"), History(rounds=times), now=now).state == "deferred"
 
 
 def test_what_is_shared_waits_for_the_suspension_s_end() -> None:
@@ -65,7 +74,9 @@ def test_the_history_adds_up() -> None:
     second = verdict(Outcome(Status.TRANSIENT))
     lines = [first.event, json.dumps(json.loads(second.event) | {"sent_to": ["a@example.com"]}).encode(), b'{"time": "torn']
     odd = [b"[]", b"7", b'{"time": "x"}', b'{"sent_to": 5}', b'{"status": null}', b"\xff"]
-    assert summary(history(b"\n".join([*lines, *odd]))) == History(1, 2, round(NOW, 3), False, ("a@example.com",))
+    assert summary(history(b"\n".join([*lines, *odd]))) == History(
+        1, (round(NOW, 3),) * 2, round(NOW, 3), False, ("a@example.com",)
+    )
 
 
 def test_the_suspension_doubles_once_a_round() -> None:

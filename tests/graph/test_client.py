@@ -14,8 +14,9 @@ import pytest
 
 from proxmox_graph_mail.graph import client as client_module
 from proxmox_graph_mail.graph import http
-from proxmox_graph_mail.graph.client import GraphClient
+from proxmox_graph_mail.graph.client import GraphClient, error_of
 from proxmox_graph_mail.graph.credential import CredentialError
+from proxmox_graph_mail.graph.http import Answer
 from proxmox_graph_mail.graph.message import request_body
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.graph.throttle import Throttle
@@ -225,6 +226,16 @@ def test_a_wrong_secret_is_held_without_asking_graph(sandbox: Sandbox, wire: htt
     graph = GraphClient(wire, TokenCache(tmp_path, wrong, wire), sandbox.url, Throttle())
     assert send(graph).status is Status.HELD
     assert sandbox.counts()["sendmail"] == 0
+
+
+def test_the_innermost_code_that_is_known_counts() -> None:
+    """Graph nests them."""
+    body = {"error": {"code": "BadRequest", "message": "m", "innerError": {"code": "ErrorInvalidSender", "date": "x"}}}
+    assert error_of(Answer(400, httpx.Headers(), json.dumps(body).encode())) == ("ErrorInvalidSender", "m")
+    del body["error"]["innerError"]
+    assert error_of(Answer(400, httpx.Headers(), json.dumps(body).encode())) == ("BadRequest", "m")
+    for content in (b"", b"[]", b'{"error": 5}', b'{"error": {"code": null}}', b"[" * 100_000):
+        error_of(Answer(400, httpx.Headers(), content))
 
 
 def test_no_token_and_no_body_in_an_outcome(sandbox: Sandbox, graph: GraphClient, tmp_path: Path) -> None:

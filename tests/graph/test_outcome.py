@@ -14,7 +14,7 @@ def test_202_alone_is_success() -> None:
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(200, "uncertain"), (302, "held"), (400, "failed"), (401, "held"), (403, "held"), (404, "failed"), (407, "held"), (408, "transient"),
+    [(200, "uncertain"), (302, "held"), (400, "failed"), (401, "held"), (403, "held"), (404, "failed"), (423, "transient"), (407, "held"), (408, "transient"),
      (409, "failed"), (413, "held"), (429, "transient"), (500, "uncertain"), (502, "uncertain"), (503, "transient"),
      (504, "uncertain"), (507, "held"), (509, "transient"), (599, "uncertain")],
 )  # fmt: skip
@@ -39,6 +39,14 @@ def test_the_classes_of_graph_s_codes(codes: str, expected: str) -> None:
     """What is the tenant's fault is held, whatever its HTTP status."""
     for code in codes.split():
         assert judge_graph(400, code, "").status == expected, code
+
+
+def test_an_answer_that_is_not_graph_s_is_not_the_mail_s_fault() -> None:
+    """A proxy's page for a 404; a 503 that no code explains may have come after the mail was taken."""
+    assert judge_graph(404, "", "").status is Status.HELD
+    assert judge_graph(503, "", "").status is Status.UNCERTAIN
+    assert judge_graph(504, "ErrorServerBusy", "").status is Status.UNCERTAIN
+    assert judge_graph(503, "ErrorServerBusy", "").status is Status.TRANSIENT
 
 
 def test_what_is_held_concerns_every_message() -> None:

@@ -36,6 +36,18 @@ def test_the_map_is_complete(kind: type[Exception]) -> None:
     assert found.shared is (expected is not Status.UNCERTAIN)
 
 
+def test_a_proxy_is_named_and_its_login_is_the_admin_s() -> None:
+    """407 is held; a proxy that cannot be reached is told from Graph."""
+    assert judge_transport(httpx.ProxyError("407 Proxy Authentication Required"), URL, True).status is Status.HELD
+    assert "through the proxy of HTTPS_PROXY" in judge_transport(httpx.ConnectError("refused"), URL, True).reason
+
+
+def test_a_header_s_value_is_not_repeated() -> None:
+    """A token with a line end in it makes httpx quote it."""
+    found = judge_transport(httpx.LocalProtocolError("Illegal header value b'Bearer eyJSECRET'"), URL)
+    assert "eyJSECRET" not in found.reason
+
+
 def test_an_invalid_url_is_a_wrong_setting() -> None:
     """httpx.InvalidURL is no RequestError."""
     assert judge_transport(httpx.InvalidURL("x"), URL).status is Status.HELD

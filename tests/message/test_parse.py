@@ -115,3 +115,55 @@ def test_dates(value: str) -> None:
 def test_no_dates(value: str) -> None:
     """What is no date is None."""
     assert parse(f"Date: {value}\n\nx".encode()).date is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Subject: x" + b" " * 300_000 + b"y\n\nbody",
+        b"Subject: x\n" + b" \t\n" * 50_000 + b"\nbody",
+        b'Content-Type: text/plain; a="' + b";" * 300_000 + b"\n\nbody",
+        b"Content-Type: text/html\nSubject: " + b"s" * 300 + b"\n\n" + b"<body " * 100_000,
+        b"Subject: " + b"=?a*" * 50_000 + b"\n\nbody",
+        b"To: " + b"=?" * 50_000 + b"\n\nbody",
+        b"Subject: x\n\n" + b"http://" * 50_000,
+        b"Subject: x\n\n" + b"\x1b[" * 100_000,
+        b"Content-Type: text/html\n\n" + b"</body" + b" " * 300_000,
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_no_mail_holds_up_the_others(data: bytes) -> None:
+    """What any local user can write takes a moment at most, in parser and mapping."""
+    start = time.perf_counter()
+    converted(data, ["root"])
+    assert time.perf_counter() - start < 3
+
+
+def test_a_bounce_keeps_its_reason() -> None:
+    """message/delivery-status is attached whole."""
+    mail = parse(
+        b"Content-Type: multipart/report; boundary=r\n\n--r\n\nfailed\n--r\nContent-Type: message/delivery-status\n\n"
+        b"Reporting-MTA: dns; x\n\nFinal-Recipient: rfc822; a@b\nStatus: 5.1.1\n\n--r--\n"
+    )
+    (status,) = mail.attachments
+    assert status.name == "delivery-status.txt"
+    assert b"Status: 5.1.1" in status.content
+
+
+def test_an_alternative_without_html_is_the_body_beside_an_html_footer() -> None:
+    """The report must not be mistaken for the other form of the footer."""
+    mail = parse(
+        b"Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: multipart/alternative; boundary=a\n\n--a\n\nREPORT\n"
+        b"--a--\n--m\nContent-Type: text/html\n\n<p>footer</p>\n--m--\n"
+    )
+    assert "REPORT" in "".join(mail.appended)
+
+
+@pytest.mark.parametrize(
+    ("stray", "shown"),
+    [(b"This is a multi-part message in MIME format.", False), (b"disk sda is failing", True)],
+)
+def test_text_outside_the_boundaries_is_shown_unless_it_is_the_usual_notice(stray: bytes, shown: bool) -> None:
+    """A wrong boundary must not swallow the report."""
+    mail = parse(b"Content-Type: multipart/mixed; boundary=m\n\n" + stray + b"\n--m\n\nbody\n--m--\n")
+    assert (stray.decode() in (mail.text or "")) is shown

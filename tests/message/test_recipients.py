@@ -110,6 +110,41 @@ def test_pipes_are_reported_and_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_the_organisation_s_own_domain_is_never_local() -> None:
+    """/etc/mailname, or a host's name, may be the domain of everybody's mail."""
+    host = Host("example", "example.com", frozenset({"example", "example.com"}))
+    book = Directory(host, Aliases({"boss": ("x@example.org",)}), ("admin@example.net",), SENDER)
+    assert book.resolve("boss@example.com")[0] == ("boss@example.com",)
+    assert book.resolve("boss@example.net")[0] == ("boss@example.net",)
+    assert book.resolve("boss")[0] == ("x@example.org",)
+
+
+def test_aliases_that_lead_to_root_lead_to_mail_to(tmp_path: Path) -> None:
+    """postmaster: root, root: an old address; MAIL_TO is the newer word."""
+    text = "postmaster: root\nroot: old@example.org\n"
+    assert directory(text, ("admin@example.com",), tmp_path).resolve("postmaster")[0] == ("admin@example.com",)
+    assert directory(text, (), tmp_path).resolve("postmaster")[0] == ("old@example.org",)
+
+
+def test_an_include_that_is_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    """Nor does a directory."""
+    import os
+
+    os.mkfifo(tmp_path / "fifo")
+    text = f"a: :include:{tmp_path}/fifo\nb: :include:{tmp_path}\n"
+    for name in "ab":
+        assert directory(text, ("admin@example.com",), tmp_path).resolve(name)[0] == ("admin@example.com",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x@a-.com", "a\x80b@x.com", "a\u202eb@x.com", f"x@{'l' * 64}.com", f"{'l' * 65}@x.com", "x@1.2", "x@y", "@x.y", "a..b@x.y"],
+)
+def test_what_exchange_would_refuse_is_no_address(text: str) -> None:
+    """One of them would make Graph refuse the mail for all."""
+    assert not is_address(text)
+
+
 def test_headers_arrange_what_the_envelope_names() -> None:
     """To and Cc in their order, with their names; the rest Bcc; nobody from the header alone."""
     mail = Mail(
@@ -150,7 +185,8 @@ def test_exactly_the_envelope_gets_the_mail(envelope: list[str], header: list[st
     ("hosts", "mailname", "node", "fqdn", "local"),
     [
         ("127.0.0.1 localhost\n192.0.2.1 pve1.example.com pve1\n", "", "pve1", "pve1.example.com", "pve1.example.com"),
-        ("", "mail.example.com\n", "pve1", "mail.example.com", "mail.example.com"),
+        ("", "mail.example.com\n", "pve1", "mail.example.com", "pve1"),
+        ("", "pve1.example.com\n", "pve1", "pve1.example.com", "pve1.example.com"),
         ("", "", "pve1.example.com", "pve1.example.com", "pve1"),
         ("", "", "pve1", "pve1", "localhost"),
     ],

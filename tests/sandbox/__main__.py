@@ -39,6 +39,7 @@ def main() -> None:
     ca_file = folder / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
     server.private_key_pem.write_to_path(str(folder / "server.key"))
+    (folder / "server.pem").unlink(missing_ok=True)
     for blob in server.cert_chain_pems:
         blob.write_to_path(str(folder / "server.pem"), append=True)
 

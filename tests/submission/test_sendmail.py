@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.programs import PATIENCE, Host, eventually
+from tests.programs import PATIENCE, TREE, Host, eventually
 
 PROXMOX = ("-B", "8BITMIME", "-f", "root", "--", "admin@example.com")
 
@@ -291,3 +291,58 @@ def test_bv_shows_who_would_get_the_mail_and_sends_nothing(online: Host) -> None
         "root -> admin@example.com", "www-data -> web@example.com", "x@example.org -> x@example.org",
     ]  # fmt: skip
     assert online.queue() == []
+
+
+def test_a_non_blocking_standard_input_is_read_to_its_end(host: Host) -> None:
+    """The other end may set O_NONBLOCK on a shared pipe; a pause is not the end."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    process = subprocess.Popen(host.command("sendmail", "-odq", "root"), env=host.env, stdin=read)
+    os.close(read)
+    os.write(write, b"Subject: first half\n\n")
+    eventually(lambda: len(os.listdir(host.spool / "queue")) == 1, "it has begun")
+    time.sleep(0.2)  # long enough for a reader that takes a pause for the end
+    os.write(write, b"second half\n")
+    os.close(write)
+    assert process.wait(PATIENCE) == 0
+    assert host.message(host.queue()[0]) == b"Subject: first half\n\nsecond half\n"
+
+
+def test_more_recipients_than_an_envelope_holds_are_refused(host: Host) -> None:
+    """…before anything is accepted."""
+    stdin = b"To: " + b", ".join(b"recipient-number-%d@a-rather-long-domain.example.com" % n for n in range(60_000)) + b"\n\nx"
+    done = host.sendmail("-odq", "-t", stdin=stdin)
+    assert done.returncode == 65
+    assert b"too many" in done.stderr
+    assert os.listdir(host.spool / "queue") == []
+
+
+def test_once_bytes_are_read_no_other_way_is_tried(host: Host) -> None:
+    """A spool that turns read-only in between is 75; handing over what is left would be an empty mail."""
+    from proxmox_graph_mail.errors import SpoolAccessError
+    from proxmox_graph_mail.spool import Incoming, Spool
+    from proxmox_graph_mail.submission.envelope import Envelope
+    from proxmox_graph_mail.submission.intake import take
+
+    class TurnsReadOnly(Incoming):
+        def commit(self) -> str:
+            self.discard()
+            raise SpoolAccessError("Read-only file system")
+
+    spool = Spool(str(host.spool))
+    spool.accept = lambda line: TurnsReadOnly(spool.queue, line)  # type: ignore[method-assign]
+    envelope = Envelope(sender="", recipients=("root",), uid=0, arrived=0.0)
+    with host.submit_socket(), pytest.raises(SpoolAccessError):
+        take(spool, str(host.run_directory), envelope, iter([b"x"]))
+    assert os.listdir(host.spool / "queue") == []
+
+
+def test_a_python_without_the_modules_says_so(host: Host) -> None:
+    """The part behind the fast path needs them; a detached pass has only the log to say it."""
+    done = subprocess.run(
+        [*host.command("sendmail")[:2], str(TREE / "proxmox_graph_mail" / "admin" / "__main__.py"), "run", "--once"],
+        env=host.env, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 75
+    assert b"has no module" in done.stderr
+    assert b"Traceback" not in done.stderr

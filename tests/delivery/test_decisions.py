@@ -1,0 +1,166 @@
+"""The runner's own decisions, with disk, clock and Graph at their worst."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxmox_graph_mail.delivery.attempt import Route
+from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.runner import SPOOL_TROUBLE_PAUSE, Runner
+from proxmox_graph_mail.delivery.tenancy import Tenancy
+from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.spool import Spool
+from tests.message.test_corpus import DIRECTORY
+from tests.programs import Host
+
+
+class ReadOnlySpool(Spool):
+    """A spool on a disk that was remounted read-only while the runner ran."""
+
+    read_only = True
+
+    def remove(self, queue_id: str, *, failed: bool = False) -> None:
+        if self.read_only:
+            raise SpoolError("cannot use the spool: Read-only file system")
+        super().remove(queue_id, failed=failed)
+
+    def defer(self, queue_id: str, when: float) -> None:
+        if self.read_only:
+            raise SpoolError("cannot use the spool: Read-only file system")
+        super().defer(queue_id, when)
+
+
+class Mailer:
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        self.sent = 0
+
+    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+        self.sent += 1
+        return Outcome(self.status, "reason")
+
+    def forget_refusals(self) -> None: ...
+
+
+def tenancy(mailer: Mailer) -> Tenancy:
+    """Settings that never change, with this mailer."""
+    return Tenancy(lambda: (Route(mailer, "pve@example.com", DIRECTORY), 1e9, lambda: None), dict)
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    made = Events(threading.Event())
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("status", [Status.SENT, Status.UNCERTAIN, Status.HELD])
+def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(
+    host: Host, events: Events, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sent mail is not sent again; a deferred one waits; both go on once the disk can be written."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    spool, mailer, now = ReadOnlySpool(str(host.spool)), Mailer(status), 2e9
+
+    runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
+    for _ in range(3):
+        assert runner.run(once=True) == 1
+    assert mailer.sent == 1
+    now += SPOOL_TROUBLE_PAUSE + 1
+    spool.read_only = False
+    mailer.status = Status.SENT
+    assert runner.run(once=True) == 0
+    assert mailer.sent == (1 if status is Status.SENT else 2)
+    assert any("Read-only file system" in line for line in host.syslog.read())
+    assert list(Path(spool.queue).iterdir()) == []
+
+
+def test_a_disk_that_takes_no_log_does_not_make_copies(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One recipient is no address, so the mail is not done; who has it is remembered, though it cannot be written down."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "good@example.com", "bad@a_b.com").returncode == 0
+    spool, mailer, now = FullSpool(str(host.spool)), Mailer(Status.SENT), 2e9
+    runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
+    for _ in range(5):
+        runner.run(once=True)
+        now += SPOOL_TROUBLE_PAUSE + 1
+    assert mailer.sent == 1
+
+
+def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 days ahead, the line down, then corrected: one more attempt, no spinning, no waiting for next year."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    spool, mailer = Spool(str(host.spool)), DeadLine()
+    clock, monotonic = 2e9 + 400 * 86400, 1000.0
+    runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: clock, monotonic=lambda: monotonic)
+    assert runner.run(once=True) == 1
+    assert mailer.sent == 1
+    clock, monotonic = 2e9, 1010.0
+    assert runner.run(once=True) == 1
+    assert mailer.sent == 2
+    assert len(spool.read_log(host.queue()[0]).splitlines()) == 2
+    clock, monotonic = 2e9 + 10, 1020.0
+    assert runner.run(once=True) == 1
+    assert mailer.sent == 2
+
+
+def test_a_mail_that_alone_is_refused_does_not_stop_the_others(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe of a suspended queue is another mail each round."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    for name in ("poison", "good 1", "good 2", "good 3", "good 4", "good 5"):
+        assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nx".encode()).returncode == 0
+    now, mailer = 2e9, Poisoned()
+    runner = Runner(Spool(str(host.spool)), tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
+    for _ in range(8):
+        runner.run(once=True)
+        now += 3 * 3600
+    assert len(host.queue()) == 1
+    assert mailer.delivered == 5
+
+
+def test_an_error_that_passes_does_not_fail_a_mail(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files is the kernel's trouble, not the mail's."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    spool = NoFiles(str(host.spool))
+    runner = Runner(spool, tenancy(Mailer(Status.SENT)), events, threading.Event())
+    assert runner.run(once=True) == 1
+    assert host.failed() == []
+
+
+class FullSpool(Spool):
+    def append_log(self, queue_id: str, line: bytes, *, durable: bool = False, failed: bool = False) -> None:
+        raise SpoolError("the disk is full")
+
+
+class NoFiles(Spool):
+    def open(self, queue_id: str, *, failed: bool = False) -> int:
+        raise OSError(23, "Too many open files in system")
+
+
+class DeadLine(Mailer):
+    def __init__(self) -> None:
+        super().__init__(Status.TRANSIENT)
+
+    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+        self.sent += 1
+        return Outcome(Status.TRANSIENT, "cannot connect", shared=True)
+
+
+class Poisoned(Mailer):
+    def __init__(self) -> None:
+        super().__init__(Status.SENT)
+        self.delivered = 0
+
+    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+        if b"poison" in body:
+            return Outcome(Status.HELD, "the mailbox is full, says Graph of this one", shared=True)
+        self.delivered += 1
+        return Outcome(Status.SENT)
