@@ -49,8 +49,8 @@ class Tenancy:
             self.route, self.error = None, f"settings: they cannot be read ({type(error).__name__}); please report this"
         if self.error:
             log.line(f"{self.error}; mail is held until they are mended", log.ERR)
-        # What changed while they were read is seen as a change next time.
-        self._seen = {**self._signature(), **before}
+        # What changed while they were read is seen as a change next time; the files may be others now.
+        self._seen = {file: before.get(file, state) for file, state in self._signature().items()}
         return True
 
     def close(self) -> None:
