@@ -1,5 +1,7 @@
 """The settings as the runner sees them."""
 
+from collections.abc import Callable
+
 import pytest
 
 from proxmox_graph_mail.delivery.attempt import Route
@@ -19,7 +21,7 @@ class Files:
         self.named = ["conf"]
         self.loads = 0
         self.error: Exception | None = None
-        self.while_loading = lambda: None
+        self.while_loading: Callable[[], object] = lambda: None
 
     def load(self) -> tuple[Route, float, object]:
         self.loads += 1
