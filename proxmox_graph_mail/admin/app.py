@@ -43,7 +43,8 @@ def run(
     """Run the queue: send what is due, and stay while anything waits. systemd starts this."""
     log.setup("runner", echo=not os.path.exists(log.syslog_path()) or os.isatty(2))
     spool = Spool()
-    spool.create()
+    if lock_fd < 0:
+        spool.create()
     become_service_user(spool)
     lock = lock_fd if lock_fd >= 0 and spool.owns_lock(lock_fd) else None
     if once and lock is None:
