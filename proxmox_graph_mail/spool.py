@@ -2,6 +2,7 @@
 
     queue/.ID      being written; nobody but its writer looks at it. Its writer holds a flock on it
     queue/ID       safe, to be sent. mtime is the time of the next attempt; 0 means at once
+    queue/.urge    an admin wants everything tried now, whatever was refused before; the runner removes it
     queue/ID.log   what happened to it so far: advisory, a line of JSON an event
     failed/ID      refused or too old: kept for the admin
     lock           held (flock) by the one queue runner; never unlinked
@@ -182,7 +183,8 @@ class Spool:
 
     def foreign(self) -> list[str]:
         """Paths in queue/ that are neither messages nor their logs nor being written."""
-        names = [name for name in os.listdir(self.queue) if not is_id(name.removeprefix(".").removesuffix(".log"))]
+        ours = (".urge", ".urge.new")
+        names = [n for n in os.listdir(self.queue) if n not in ours and not is_id(n.removeprefix(".").removesuffix(".log"))]
         links = [name for name in os.listdir(self.queue) if is_id(name) and not _is_regular(f"{self.queue}/{name}")]
         return [f"{self.queue}/{name}" for name in sorted(names + links)]
 
@@ -268,7 +270,7 @@ class Spool:
         """Append one line to the message's log. Without `durable` a failure is no error: the log is advisory."""
         path = f"{self.failed if failed else self.queue}/{queue_id}.log"
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
             try:
                 os.write(fd, line)
                 if durable:
@@ -280,14 +282,33 @@ class Spool:
                 raise _translated(error, path) from error
 
     def read_log(self, queue_id: str, *, failed: bool = False) -> bytes:
-        """What `append_log` wrote; empty if there is none."""
+        """What `append_log` wrote, its last LOG_TAIL bytes; empty if there is none, or something else in its place."""
+        path = f"{self.failed if failed else self.queue}/{queue_id}.log"
         try:
-            fd = os.open(f"{self.failed if failed else self.queue}/{queue_id}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                status = os.fstat(file.fileno())
+                if (status.st_mode & 0o170000) != 0o100000:
+                    return b""
+                file.seek(max(0, status.st_size - LOG_TAIL))
+                return file.read(LOG_TAIL)
         except OSError:
             return b""
-        with open(fd, "rb") as file:
-            file.seek(max(0, os.fstat(fd).st_size - LOG_TAIL))
-            return file.read(LOG_TAIL)
+
+    def urge(self) -> None:
+        """Leave the mark that asks the runner to try everything now. The rename wakes one that watches the directory."""
+        try:
+            os.close(os.open(f"{self.queue}/.urge.new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
+            os.rename(f"{self.queue}/.urge.new", f"{self.queue}/.urge")
+        except OSError as error:
+            raise _translated(error, self.queue) from error
+
+    def take_urge(self) -> bool:
+        """Was there such a mark? It is gone then."""
+        try:
+            os.unlink(f"{self.queue}/.urge")
+        except OSError:
+            return False
+        return True
 
     def lock(self, *, wait: bool = False) -> int | None:
         """Become the one queue runner: a descriptor that holds the lock until it is closed, or None if another has it."""

@@ -14,7 +14,7 @@ from proxmox_graph_mail.admin.run import IDLE, serve
 from proxmox_graph_mail.admin.wiring import become_service_user
 from proxmox_graph_mail.errors import EX_USAGE, MailError
 from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission.wake import MAIL, URGE, default_run, wake
+from proxmox_graph_mail.submission.wake import default_run, wake
 
 app = typer.Typer(
     help="The mail system of a host whose organisation lives in Microsoft 365.",
@@ -36,7 +36,6 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def run(
     once: Annotated[bool, typer.Option("--once", help="One pass over what is due, then leave.")] = False,
-    urge: Annotated[bool, typer.Option("--urge", help="Also try what was put off or refused before.")] = False,
     idle: Annotated[float, typer.Option("--idle", min=0, help="Seconds with an empty queue after which to leave.")] = IDLE,
     lock_fd: Annotated[int, typer.Option("--lock-fd", hidden=True)] = -1,
 ) -> None:
@@ -50,9 +49,9 @@ def run(
     if once and lock is None:
         lock = spool.lock()
         if lock is None:
-            wake(default_run(), URGE if urge else MAIL)  # a runner is at work; it has the mail
+            wake(default_run())  # a runner is at work; it has the mail
             raise typer.Exit
-    raise typer.Exit(serve(spool, once=once, lock=lock, urge=urge, idle=idle))
+    raise typer.Exit(serve(spool, once=once, lock=lock, idle=idle))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT
 from proxmox_graph_mail.submission.header import fields
 from proxmox_graph_mail.submission.outcome import Watch, outcome_of
-from proxmox_graph_mail.submission.wake import URGE, default_run, wake, wake_or_pass
+from proxmox_graph_mail.submission.wake import default_run, wake, wake_or_pass
 
 app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
@@ -80,11 +81,13 @@ def flush() -> None:
         failed = len(spool.scan_failed())
         print(f"Nothing to send{f'; {failed} failed before, see queue list and queue retry' if failed else ''}")
         return
+    since = time.time()
     for queue_id in ids:
         spool.defer(queue_id, 0)
+    spool.urge()
     with _progress(len(ids)) as on_progress:
-        _try_all(spool, ids, on_progress)
-    outcomes = [outcome_of(spool, queue_id) for queue_id in ids]
+        _try_all(spool, ids, since, on_progress)
+    outcomes = [outcome_of(spool, queue_id, since) for queue_id in ids]
     left = sum(outcome is None or outcome[0] == EX_TEMPFAIL for outcome in outcomes)
     failed = sum(outcome is not None and outcome[0] == EX_UNAVAILABLE for outcome in outcomes)
     print(f"{len(ids) - left - failed} sent, {left} still queued, {failed} failed")
@@ -107,7 +110,8 @@ def retry(ids: Ids) -> None:
             spool.requeue(queue_id)
         else:
             spool.defer(queue_id, 0)
-    wake_or_pass(spool, default_run(), URGE)
+    spool.urge()
+    wake_or_pass(spool, default_run())
     print(f"{len(chosen)} to be tried now")
 
 
@@ -145,7 +149,7 @@ def _progress(total: int) -> Iterator[Callable[[int], object]]:
         yield lambda done: progress.update(bar, completed=done)
 
 
-def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object]) -> None:
+def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[int], object]) -> None:
     """Let each message be tried: by a runner that is at work, woken and watched, or by a pass of our own."""
     seen: set[str] = set()
 
@@ -154,10 +158,10 @@ def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object])
         on_progress(len(seen.intersection(ids)))
 
     while (lock := spool.lock()) is None:
-        wake(default_run(), URGE)  # nobody may listen yet, or any more: then it scans before, or after it lets go of the lock
+        wake(default_run())
         watch = Watch(spool.queue)
         try:
-            while (done := sum(outcome_of(spool, queue_id) is not None for queue_id in ids)) < len(ids):
+            while (done := sum(outcome_of(spool, queue_id, since) is not None for queue_id in ids)) < len(ids):
                 on_progress(done)
                 if not watch.wait(RUNNER_SILENCE):
                     break  # is it still there?
@@ -165,7 +169,7 @@ def _try_all(spool: Spool, ids: list[str], on_progress: Callable[[int], object])
                 return
         finally:
             watch.close()
-    serve(spool, once=True, lock=lock, urge=True, on_settled=settled)
+    serve(spool, once=True, lock=lock, on_settled=settled)
 
 
 def _chosen(spool: Spool, ids: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,6 @@ def serve(
     *,
     once: bool,
     lock: int | None,
-    urge: bool = False,
     idle: float = IDLE,
     on_settled: Callable[[str, str], None] = lambda _id, _state: None,
 ) -> int:
@@ -39,16 +37,17 @@ def serve(
     left = 0
     try:
         events.catch_signals()
+        events.watch_queue(spool.queue)
         runner = Runner(spool, watcher, events, stop, on_settled=on_settled)
         while held is not None:
             try:
                 events.listen(Path(default_run()))
-                left = runner.run(once=once, urge=urge, idle=idle)
+                left = runner.run(once=once, idle=idle)
             finally:
                 # From here on a sender finds no reader; whoever came before is seen by the scan below.
                 events.stop_listening()
                 os.close(held)
-            if stop.is_set() or not any(entry.is_due(time.time()) for entry in spool.scan()):
+            if stop.is_set() or not runner.has_work():
                 break
             held = spool.lock()  # None: another runner has begun, and will scan
         if stop.is_set():

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.submission.wake import URGE
 
 _DIRECTORY_CHANGES = fcntl.DN_MODIFY | fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_DELETE | fcntl.DN_ATTRIB | fcntl.DN_MULTISHOT
 
@@ -42,7 +41,7 @@ class Events:
         self._urged = self._urged or number == signal.SIGHUP
 
     def urged(self) -> bool:
-        """Did an admin (SIGHUP, `queue flush`, `sendmail -q`) ask since the last call for everything to be tried now?"""
+        """Did SIGHUP ask since the last call for everything to be tried now?"""
         urged, self._urged = self._urged, False
         return urged
 
@@ -83,6 +82,15 @@ class Events:
             except OSError:
                 os.close(fd)  # a file system without notification (FUSE): likewise
 
+    def watch_queue(self, directory: str) -> None:
+        """Wake when a message is renamed into the queue: then the FIFO is a hint, and nothing waits that it did not reach."""
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
+            self._watched[directory] = fd
+        except OSError:
+            os.close(fd)
+
     def notify(self) -> None:
         """Wake the sleeper."""
         try:
@@ -95,8 +103,8 @@ class Events:
         sources = [self._read] if self._fifo is None else [self._read, self._fifo]
         for fd in select.select(sources, [], [], seconds)[0]:
             try:
-                while data := os.read(fd, 4096):
-                    self._urged = self._urged or (fd == self._fifo and URGE in data)
+                while os.read(fd, 4096):
+                    pass
             except BlockingIOError:
                 pass  # empty
 

@@ -34,8 +34,13 @@ SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
 CLOCK_STEP = 60.0
 """Seconds by which the clock may be slewed without notice."""
-LONGEST_SLEEP = 3600.0
+LONGEST_SLEEP = 600.0
 """Seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may."""
+
+
+def since_boot() -> float:
+    """Seconds on a clock that nobody sets, and that runs while the host is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Runner:
@@ -49,7 +54,7 @@ class Runner:
         stop: threading.Event,
         *,
         clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
         rng: Callable[[], float] = random.random,
         on_settled: Callable[[str, str], None] = lambda _id, _status: None,
     ) -> None:
@@ -68,22 +73,21 @@ class Runner:
         self._not_before: dict[str, float] = {}  # what the disk would not let us write into mtime
         self._reached: dict[str, tuple[str, ...]] = {}  # who has a message, where the disk would not let us write it down
         self._probes: dict[str, int] = {}  # how often a message was the probe of a suspended queue
+        self._successes = 0
+        self._refused: dict[str, int] = {}  # a message that met a shared refusal, and how many had been sent by then
         self._reported: set[str] = set()
         self._clock_offset = clock() - monotonic()
         self.failed = 0
 
-    def run(self, *, once: bool = False, urge: bool = False, idle: float = 300.0) -> int:
-        """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue.
-
-        With `urge` what was put off or refused before is tried now.
-        """
+    def run(self, *, once: bool = False, idle: float = 300.0) -> int:
+        """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as senders:
-            self._start(once=once and not urge)
+            self._start(once=once)
             busy = self._clock()
             while not self._stop.is_set():
                 self._collect()
                 self._notice_clock()
-                if self._events.urged():
+                if self._spool.take_urge() or self._events.urged():
                     self._tenancy.invalidate()
                 if not self._in_flight and self._tenancy.refresh():
                     self._release(forget=True)
@@ -97,10 +101,16 @@ class Runner:
                     break
                 if self._in_flight or not waiting:  # else nothing was dispatched because the settings changed this instant
                     self._events.wait(self._sleep(entries, now, busy + idle))
+            self._collect()
             while self._in_flight:  # a send that is under way is left to finish, and its outcome is settled
                 self._events.wait(None)
                 self._collect()
         return len(self._scan())
+
+    def has_work(self) -> bool:
+        """Is anything due that this runner could do something about now?"""
+        now = self._clock()
+        return any(self._is_due(entry, now) for entry in self._scan())
 
     def _start(self, *, once: bool) -> None:
         try:
@@ -117,9 +127,9 @@ class Runner:
             self._tenancy.refresh()  # else the first refresh releases what an earlier runner held
 
     def _notice_clock(self) -> None:
-        """Times in the queue were written by the clock: once that is set by more than a moment, they mean nothing."""
+        """Times in the queue were written by the clock: once that is set back by more than a moment, they lie too far."""
         offset = self._clock() - self._monotonic()
-        if abs(offset - self._clock_offset) > CLOCK_STEP:
+        if offset - self._clock_offset < -CLOCK_STEP:
             log.line(f"the clock was set by {offset - self._clock_offset:+.0f} s; everything in the queue is due", log.NOTICE)
             self._not_before.clear()
             self._shared.update(entry.id for entry in self._scan())
@@ -205,6 +215,11 @@ class Runner:
         for warning in delivery.warnings:
             self._say_once(f"warning: {warning}")
         if delivery.outcome.shared and tried:
+            if self._refused.get(queue_id, self._successes) < self._successes:
+                # Others were sent since it met this last time: the refusal is this message's own after all.
+                delivery = replace(delivery, outcome=replace(delivery.outcome, shared=False))
+            self._refused[queue_id] = self._successes
+        if delivery.outcome.shared and tried:
             self._suspension.note(delivery.outcome, now, self._rng())
         verdict = decide(
             queue_id, delivery, history_of(self._spool, queue_id),
@@ -212,6 +227,8 @@ class Runner:
         )  # fmt: skip
         log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
         if verdict.state == "sent":
+            self._successes += 1
+            self._refused.pop(queue_id, None)
             self._sent.add(queue_id)
             self._unlink(queue_id)
             self._shared.discard(queue_id)

@@ -1,8 +1,7 @@
 """Waiting for a message's outcome, for -odi and `queue flush`: by the kernel's word on the queue directory.
 
-A message that leaves the queue was sent, or is in failed/; one whose next attempt was set (mtime not 0) was
-deferred or held, and the last line of its log says why. An admin's `queue remove` in the same seconds looks
-like sent.
+A message that leaves the queue was sent, or is in failed/; one that stays was deferred or held once its log says so, and
+why. An admin's `queue remove` in the same seconds looks like sent.
 """
 
 import fcntl
@@ -61,16 +60,27 @@ def wait_for(spool: Spool, queue_id: str, seconds: float) -> tuple[int, str]:
     return outcome
 
 
-def outcome_of(spool: Spool, queue_id: str) -> tuple[int, str] | None:
-    """The status and reason of a message that has been tried since it was last due at once; None if it has not."""
+def outcome_of(spool: Spool, queue_id: str, since: float = 0.0) -> tuple[int, str] | None:
+    """The status and reason of a message that was tried, or put off, after `since`; None if it was not yet.
+
+    Its log tells. Where the disk has no room for one, a next attempt that is no longer "at once" does.
+    """
     due = spool.due(queue_id)
-    if due == 0:
-        return None
     if due is not None:
-        return EX_TEMPFAIL, last_reason(spool.read_log(queue_id))
+        log = spool.read_log(queue_id)
+        told = last_time(log)
+        return (EX_TEMPFAIL, last_reason(log)) if (told or 0.0) > since or (told is None and due > 0) else None
     if os.path.lexists(f"{spool.failed}/{queue_id}"):
         return EX_UNAVAILABLE, last_reason(spool.read_log(queue_id, failed=True))
     return EX_OK, "sent"
+
+
+def last_time(log: bytes) -> float | None:
+    """When the last line of a message's log was written, in seconds since the epoch."""
+    try:
+        return float(json.loads(log.splitlines()[-1])["time"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def last_reason(log: bytes) -> str:

@@ -21,7 +21,7 @@ from proxmox_graph_mail.submission.header import header_complete, header_recipie
 from proxmox_graph_mail.submission.intake import take
 from proxmox_graph_mail.submission.login import login_name
 from proxmox_graph_mail.submission.streams import complain, drain, occupy, read, say
-from proxmox_graph_mail.submission.wake import URGE, default_run, wake_or_pass
+from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def run(asked: options.Invocation) -> int:
         require_access(spool)
         for entry in spool.scan():
             spool.defer(entry.id, 0)
-        wake_or_pass(spool, run_directory, URGE)
+        spool.urge()
+        wake_or_pass(spool, run_directory)
     elif asked.mode == options.VERIFY:
         from proxmox_graph_mail.submission.wake import companion
 

@@ -14,9 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-MAIL, URGE = b"\n", b"!"
-"""What the byte says: there is mail; or an admin wants everything tried now, whatever was refused before."""
-
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -25,7 +22,7 @@ def default_run() -> str:
     return os.environ.get("PROXMOX_GRAPH_MAIL_RUN", "/run/proxmox-graph-mail")
 
 
-def wake(run: str, message: bytes = MAIL) -> bool:
+def wake(run: str) -> bool:
     """Write a byte into the FIFO; return whether anybody (the runner, or systemd in its place) listens on it."""
     try:
         fd = os.open(f"{run}/wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -34,7 +31,7 @@ def wake(run: str, message: bytes = MAIL) -> bool:
     try:
         if (os.fstat(fd).st_mode & 0o170000) != 0o010000:
             return False
-        os.write(fd, message)
+        os.write(fd, b"\n")
     except OSError as error:
         return error.errno == errno.EAGAIN
     finally:
@@ -42,20 +39,20 @@ def wake(run: str, message: bytes = MAIL) -> bool:
     return True
 
 
-def wake_or_pass(spool: Spool, run: str, message: bytes = MAIL) -> None:
+def wake_or_pass(spool: Spool, run: str) -> None:
     """Wake the runner; where none listens, start one detached pass if this user may.
 
     The pass inherits the runner's lock, taken here: of 200 `sendmail` processes at once one starts a pass. The others
-    find the lock held by somebody who has yet to scan the queue, or who scans it again after letting go of the lock.
+    find the lock held by somebody who has yet to scan the queue, who watches it, or who scans it again after letting go.
     """
-    if wake(run, message):
+    if wake(run):
         return
     try:
         lock = spool.lock()
         if lock is None:
             return
         if os.fork() == 0:
-            _become_pass(spool, lock, urge=message == URGE)
+            _become_pass(spool, lock)
         os.close(lock)
     except (MailError, OSError):
         pass  # not this user's to start, or no process to be had: the next pass takes the mail
@@ -68,7 +65,7 @@ def companion(*arguments: str) -> list[str]:
     return [sys.executable or "/usr/bin/python3", "-I", f"{PACKAGE}/admin/__main__.py", *arguments]
 
 
-def _become_pass(spool: Spool, lock: int, *, urge: bool) -> "NoReturn":
+def _become_pass(spool: Spool, lock: int) -> "NoReturn":
     # The caller may wait for the end of file on a pipe we inherited, or for its process group: leave both.
     try:
         os.setsid()
@@ -85,7 +82,7 @@ def _become_pass(spool: Spool, lock: int, *, urge: bool) -> "NoReturn":
             os.setgroups([owner.st_gid])
             os.setgid(owner.st_gid)
             os.setuid(owner.st_uid)
-        command = companion("run", "--once", "--lock-fd", "3", *(["--urge"] if urge else []))
+        command = companion("run", "--once", "--lock-fd", "3")
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     finally:
         os._exit(127)

@@ -69,6 +69,7 @@ def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(
     runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
     for _ in range(3):
         assert runner.run(once=True) == 1
+        assert not runner.has_work()  # else a pass would begin again at once, and spin
     assert mailer.sent == 1
     now += SPOOL_TROUBLE_PAUSE + 1
     spool.read_only = False
@@ -109,6 +110,22 @@ def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, m
     assert mailer.sent == 2
 
 
+def test_a_clock_that_jumps_ahead_shortens_no_wait_but_its_own(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that was paused: an uncertain mail is not due because of that."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    mailer, clock = Mailer(Status.UNCERTAIN), 2e9
+    runner = Runner(
+        Spool(str(host.spool)), tenancy(mailer), events, threading.Event(), clock=lambda: clock, monotonic=lambda: 0.0
+    )
+    runner.run(once=True)
+    clock += 100
+    runner.run(once=True)
+    assert mailer.sent == 1
+
+
 def test_a_mail_that_alone_is_refused_does_not_stop_the_others(
     host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +140,12 @@ def test_a_mail_that_alone_is_refused_does_not_stop_the_others(
         now += 3 * 3600
     assert len(host.queue()) == 1
     assert mailer.delivered == 5
+    # From now on its refusal is its own: new mail does not wait for it.
+    for number in range(3):
+        assert host.sendmail("-odq", "root", stdin=b"Subject: new\n\nx").returncode == 0
+        runner.run(once=True)
+        assert mailer.delivered == 6 + number
+        now += 3 * 3600
 
 
 def test_an_error_that_passes_does_not_fail_a_mail(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:

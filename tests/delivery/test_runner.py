@@ -161,6 +161,8 @@ def test_junk_and_damaged_files_do_not_stop_the_others(online: Host, sandbox: Sa
     (queue / ("3" * 18)).mkdir()
     (queue / ("4" * 18)).write_bytes(b'{"version": 99}\nx')
     submit(online, "good")
+    os.mkfifo(queue / f"{online.queue()[-1]}.log")
+    (queue / ("0" * 18 + ".log")).mkdir()
     assert online.admin("run", "--once").returncode == 69
     assert subjects(sandbox.accepted()) == ["good"]
     assert online.failed() == ["0" * 18, "1" * 18, "4" * 18]
@@ -347,3 +349,35 @@ def test_a_mail_without_from_shows_the_envelope_s_sender(online: Host, sandbox: 
     message = sandbox.accepted()[0]["message"]
     assert message["from"]["emailAddress"]["name"].startswith("job@example.org via ")
     assert message["replyTo"][0]["emailAddress"]["address"] == "job@example.org"
+
+
+def test_sigterm_ends_senders_that_wait(online: Host, sandbox: Sandbox) -> None:
+    """All four are throttled, and finish in the instant the signal comes."""
+    for _ in range(4):
+        submit(online, "a", "b", "c", "d")
+        sandbox.faults({"on": "sendMail", "status": 429, "code": "ApplicationThrottled", "retry_after": "20", "times": 4})
+        before = sandbox.counts()["sendmail"]
+        with online.runner() as runner:
+            eventually(lambda before=before: sandbox.counts()["sendmail"] > before, "it is throttled")  # type: ignore[misc]
+            runner.send_signal(signal.SIGTERM)
+            assert runner.wait(5) in (0, 75)
+
+
+def test_flush_beside_a_slow_runner_ends(online: Host, sandbox: Sandbox) -> None:
+    """Each mail is tried once for it, however long an attempt takes."""
+    submit(online, "a", "b", "c")
+    sandbox.control(roles=[], latency=5.5)
+    with online.runner():
+        done = online.admin("queue", "flush")
+    assert done.returncode == 75
+    assert "0 sent, 3 still queued" in done.stdout
+    assert sandbox.counts()["sendmail"] <= 9
+
+
+def test_mail_is_noticed_without_the_fifo(online: Host, sandbox: Sandbox) -> None:
+    """Somebody removed it, with the runtime directory, under the runner."""
+    with online.runner():
+        (online.run_directory / "wake").unlink()
+        assert online.sendmail("root", stdin=b"Subject: noticed\n\n").returncode == 0
+        eventually(lambda: subjects(sandbox.accepted()) == ["noticed"], "it arrives")
+        eventually(lambda: drained(online), "it is unlinked")
