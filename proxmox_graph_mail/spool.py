@@ -21,9 +21,9 @@ Raises SpoolAccessError where this user may not write and SpoolError where the s
 import errno
 import fcntl
 import os
-import time
 
-from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
+from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.incoming import Incoming, sync_directory, translated
 
 TYPE_CHECKING = False  # typing itself is too dear for the fast path
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ LOG_TAIL = 4 << 20
 """Bytes read of a message's log, from its end."""
 FARTHEST = 86400.0
 """Seconds ahead that a next attempt may lie. What claims more was written under a wrong clock, and is due."""
-
-_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 def default_root() -> str:
@@ -66,77 +64,6 @@ class Entry:
         return self.due <= now or self.due > now + FARTHEST
 
 
-class Incoming:
-    """A message on its way into the queue: write, then commit or discard."""
-
-    def __init__(self, queue: str, line: bytes) -> None:
-        self.id = f"{time.time_ns() // 1000:013X}{os.urandom(3).hex().upper()[:5]}"
-        self.size = 0
-        self._queue = queue
-        self._path = f"{queue}/.{self.id}"
-        try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-        except OSError as error:
-            raise _translated(error, queue) from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.fchmod(self._fd, 0o640)  # whatever the caller's umask is
-            self._write(line)
-        except OSError as error:
-            self.discard()
-            raise _translated(error, queue) from error
-
-    def write(self, chunk: bytes) -> None:
-        """Append to the message."""
-        try:
-            self._write(chunk)
-        except OSError as error:
-            self.discard()
-            raise _translated(error, self._queue) from error
-        self.size += len(chunk)
-
-    def commit(self) -> str:
-        """Make the message safe and return its queue ID. After this returns, the mail survives a loss of power."""
-        try:
-            os.utime(self._fd, (0, 0))
-            self._give_to_service_user()  # only now: without CAP_FOWNER we could not set its time any more
-            os.fsync(self._fd)
-            os.rename(self._path, f"{self._queue}/{self.id}")
-            sync_directory(self._queue)
-        except OSError as error:
-            self.discard()
-            raise _translated(error, self._queue) from error
-        os.close(self._fd)
-        return self.id
-
-    def discard(self) -> None:
-        """Leave nothing behind. What a kill leaves instead, the queue runner removes."""
-        try:
-            os.unlink(self._path)
-        except OSError:
-            pass  # never created, or renamed already: then the runner may send what we report as refused
-        try:
-            os.close(self._fd)
-        except OSError:
-            pass  # closed already
-
-    def _write(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._fd, view) :]
-
-    def _give_to_service_user(self) -> None:
-        # Only a file's owner may set its time, and the time is the schedule. Root in a sandbox without CAP_CHOWN
-        # leaves the file its own; `Spool.defer` then takes it over by copying.
-        if os.geteuid() == 0:
-            owner = os.stat(self._queue)
-            if owner.st_uid != 0:
-                try:
-                    os.fchown(self._fd, owner.st_uid, owner.st_gid)
-                except PermissionError:
-                    pass
-
-
 class Spool:
     """The directories under one root, and every change of state a message can make in them."""
 
@@ -153,7 +80,7 @@ class Spool:
                     os.makedirs(path)
                     os.chmod(path, 0o2770)  # noqa: S103 - the service group's, and nobody else's
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def accept(self, line: bytes) -> Incoming:
         """Begin a message whose first line is `line`."""
@@ -173,7 +100,7 @@ class Spool:
                         if (status.st_mode & 0o170000) == 0o100000:
                             found.append(Entry(file.name, status.st_mtime, status.st_size))
         except OSError as error:
-            raise _translated(error, self.queue) from error
+            raise translated(error, self.queue) from error
         found.sort(key=lambda entry: entry.id)
         return found
 
@@ -240,7 +167,7 @@ class Spool:
         except PermissionError:
             self._take_over(path, when)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def fail(self, queue_id: str) -> None:
         """Move the message to failed/, with its log. Its bytes exist in exactly one place throughout."""
@@ -260,7 +187,7 @@ class Spool:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _translated(error, directory) from error
+            raise translated(error, directory) from error
         try:
             os.unlink(f"{directory}/{queue_id}.log")
         except OSError:
@@ -279,7 +206,7 @@ class Spool:
                 os.close(fd)
         except OSError as error:
             if durable:
-                raise _translated(error, path) from error
+                raise translated(error, path) from error
 
     def read_log(self, queue_id: str, *, failed: bool = False) -> bytes:
         """What `append_log` wrote, its last LOG_TAIL bytes; empty if there is none, or something else in its place."""
@@ -300,7 +227,7 @@ class Spool:
             os.close(os.open(f"{self.queue}/.urge.new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
             os.rename(f"{self.queue}/.urge.new", f"{self.queue}/.urge")
         except OSError as error:
-            raise _translated(error, self.queue) from error
+            raise translated(error, self.queue) from error
 
     def take_urge(self) -> bool:
         """Was there such a mark? It is gone then."""
@@ -318,7 +245,7 @@ class Spool:
             if os.geteuid() == 0 and (owner := os.stat(self.root)).st_uid != 0 and os.fstat(fd).st_uid == 0:
                 os.fchown(fd, owner.st_uid, owner.st_gid)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -326,7 +253,7 @@ class Spool:
             return None
         except OSError as error:
             os.close(fd)
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         return fd
 
     def owns_lock(self, fd: int) -> bool:
@@ -355,7 +282,7 @@ class Spool:
             sync_directory(target)
             sync_directory(source)
         except OSError as error:
-            raise _translated(error, target) from error
+            raise translated(error, target) from error
 
     def _take_over(self, path: str, when: float) -> None:
         """Replace a file that root left its own by an equal one of ours, and set its time."""
@@ -373,16 +300,7 @@ class Spool:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _translated(error, path) from error
-
-
-def sync_directory(path: str) -> None:
-    """Make renames and unlinks in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+            raise translated(error, path) from error
 
 
 def _chunks(fd: int) -> "Iterator[bytes]":
@@ -410,11 +328,3 @@ def _is_locked(path: str) -> bool:
     finally:
         os.close(fd)
     return False
-
-
-def _translated(error: OSError, path: str) -> SpoolError:
-    if error.errno in _ACCESS:
-        return SpoolAccessError(f"cannot write the spool {path}: {error.strerror}")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return SpoolError(f"the disk is full: cannot write the spool {path} ({error.strerror}); free some space, then send again")
-    return SpoolError(f"cannot use the spool {path}: {error.strerror}")

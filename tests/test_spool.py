@@ -124,6 +124,7 @@ def test_root_gives_its_files_to_the_spool_s_owner(host: Host, spool: Spool) -> 
     assert (host.spool / "queue" / queue_id).stat().st_uid == NOBODY
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking beside syslog's thread, which sleeps
 @pytest.mark.skipif(os.geteuid() != 0, reason="files of two owners need root")
 def test_a_file_that_root_left_its_own_is_taken_over_by_copy(host: Host, spool: Spool) -> None:
     """Root in a sandbox without CAP_CHOWN: the service user can still defer the mail, and its bytes stay."""

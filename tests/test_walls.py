@@ -12,8 +12,9 @@ from tests.programs import PYTHON, TREE, Host
 PACKAGE = TREE / "proxmox_graph_mail"
 
 INSIDE = {
-    "submission": {"submission", "spool", "errors", "log"},
-    "spool": {"errors"},
+    "submission": {"submission", "spool", "incoming", "errors", "log"},
+    "spool": {"incoming", "errors"},
+    "incoming": {"errors"},
     "errors": set(),
     "log": set(),
     "settings": {"errors"},

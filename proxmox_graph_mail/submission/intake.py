@@ -6,7 +6,8 @@ way it returns only when the mail is safe, with its queue ID, and every acceptan
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import ReceptionError, SpoolAccessError, SpoolError, TooLargeError
-from proxmox_graph_mail.spool import Incoming, Spool
+from proxmox_graph_mail.incoming import Incoming
+from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.envelope import Envelope
 from proxmox_graph_mail.submission.handover import Answer, hand_over, message_limit
 
