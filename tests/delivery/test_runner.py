@@ -1,13 +1,18 @@
 """The real queue runner against the stand-in: no fault loses a mail."""
 
+import fcntl
 import os
+import shlex
 import signal
 import subprocess
+import sys
+import termios
 import time
 from typing import Any
 
 import pytest
 
+from proxmox_graph_mail.submission.wake import wake
 from tests.programs import Host, Sandbox, eventually, subjects
 
 
@@ -381,3 +386,29 @@ def test_mail_is_noticed_without_the_fifo(online: Host, sandbox: Sandbox) -> Non
         assert online.sendmail("root", stdin=b"Subject: noticed\n\n").returncode == 0
         eventually(lambda: subjects(sandbox.accepted()) == ["noticed"], "it arrives")
         eventually(lambda: drained(online), "it is unlinked")
+
+
+def test_the_fifo_that_systemd_passes_is_taken(online: Host, sandbox: Sandbox) -> None:
+    """ListenFIFO=: descriptor 3 and LISTEN_PID (sd_listen_fds(3)); what is written there is read, and wakes."""
+    fifo = online.folder / "wake"  # elsewhere, so that it cannot be taken for the runner's own
+    os.mkfifo(fifo)
+    script = f"LISTEN_PID=$$ LISTEN_FDS=1 exec {shlex.join(online.admin_command('run'))} 3<>{fifo}"
+    process = subprocess.Popen(["/bin/sh", "-c", script], env=online.env)
+    try:
+        assert online.sendmail("root", stdin=b"Subject: by systemd\n\n").returncode == 0
+        eventually(lambda: subjects(sandbox.accepted()) == ["by systemd"], "it arrives")
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert wake(str(online.folder))
+            eventually(lambda: waiting(reader) == 0, "the byte is read")
+            assert not (online.run_directory / "wake").exists()
+        finally:
+            os.close(reader)
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def waiting(fd: int) -> int:
+    """Bytes in a pipe."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
