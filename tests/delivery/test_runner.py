@@ -395,7 +395,7 @@ def test_the_fifo_that_systemd_passes_is_taken(online: Host, sandbox: Sandbox) -
     script = f"LISTEN_PID=$$ LISTEN_FDS=1 exec {shlex.join(online.admin_command('run'))} 3<>{fifo}"
     process = subprocess.Popen(["/bin/sh", "-c", script], env=online.env)
     try:
-        assert online.sendmail("root", stdin=b"Subject: by systemd\n\n").returncode == 0
+        submit(online, "by systemd")
         eventually(lambda: subjects(sandbox.accepted()) == ["by systemd"], "it arrives")
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         try:
