@@ -8,6 +8,7 @@ import pytest
 from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
 from proxmox_graph_mail.spool import FARTHEST, Entry, Spool, is_id
 from proxmox_graph_mail.submission.mailq import listing
+from proxmox_graph_mail.submission.outcome import outcome_of
 from tests.programs import NOBODY, Host
 
 
@@ -162,3 +163,19 @@ def test_a_discarded_message_leaves_nothing(spool: Spool) -> None:
     spool.accept(b"{}\n").discard()
     assert os.listdir(spool.queue) == []
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_outcome_is_told_when_the_message_is_where_it_belongs(spool: Spool) -> None:
+    """The log says failed an instant before the move; until then there is no outcome, and never that it is still queued."""
+    queue_id = put(spool)
+    assert outcome_of(spool, queue_id) is None
+    spool.append_log(queue_id, b'{"time": 5.0, "status": "failed", "reason": "refused"}\n')
+    assert outcome_of(spool, queue_id) is None
+    spool.fail(queue_id)
+    assert outcome_of(spool, queue_id) == (69, "refused")
+    other = put(spool)
+    spool.append_log(other, b'{"time": 5.0, "status": "deferred", "reason": "busy"}\n')
+    assert outcome_of(spool, other, since=6.0) is None
+    assert outcome_of(spool, other, since=4.0) == (75, "busy")
+    spool.remove(other)
+    assert outcome_of(spool, other) == (0, "sent")

@@ -14,6 +14,10 @@ import time
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
 from proxmox_graph_mail.spool import Spool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _CHANGES = fcntl.DN_DELETE | fcntl.DN_RENAME | fcntl.DN_ATTRIB | fcntl.DN_CREATE | fcntl.DN_MULTISHOT
 
 
@@ -67,25 +71,25 @@ def outcome_of(spool: Spool, queue_id: str, since: float = 0.0) -> tuple[int, st
     """
     due = spool.due(queue_id)
     if due is not None:
-        log = spool.read_log(queue_id)
-        told = last_time(log)
-        return (EX_TEMPFAIL, last_reason(log)) if (told or 0.0) > since or (told is None and due > 0) else None
+        last = last_event(spool.read_log(queue_id))
+        if last.get("status") == "failed":
+            return None  # in this moment it is moved to failed/
+        tried = last["time"] > since if isinstance(last.get("time"), float | int) else due > 0
+        return (EX_TEMPFAIL, last_reason(last)) if tried else None
     if os.path.lexists(f"{spool.failed}/{queue_id}"):
-        return EX_UNAVAILABLE, last_reason(spool.read_log(queue_id, failed=True))
+        return EX_UNAVAILABLE, last_reason(last_event(spool.read_log(queue_id, failed=True)))
     return EX_OK, "sent"
 
 
-def last_time(log: bytes) -> float | None:
-    """When the last line of a message's log was written, in seconds since the epoch."""
+def last_event(log: bytes) -> "dict[str, Any]":
+    """The last line of a message's log; empty if there is none."""
     try:
-        return float(json.loads(log.splitlines()[-1])["time"])
-    except (IndexError, KeyError, TypeError, ValueError):
-        return None
+        event = json.loads(log.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
-def last_reason(log: bytes) -> str:
-    """The reason in the last line of a message's log."""
-    try:
-        return str(json.loads(log.splitlines()[-1])["reason"])
-    except (IndexError, KeyError, TypeError, ValueError):
-        return "reason unknown"
+def last_reason(event: "dict[str, Any]") -> str:
+    """Why, by an event of the log."""
+    return str(event.get("reason", "reason unknown"))
