@@ -23,10 +23,17 @@ class Incoming:
         self.id = f"{time.time_ns() // 1000:013X}{os.urandom(3).hex().upper()[:5]}"
         self.size = 0
         self._queue = queue
-        self._path = f"{queue}/.{self.id}"
         try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+            # By descriptor from here on: the spool is the service user's, and a link in the queue's place must not lead
+            # root elsewhere.
+            self._directory = os.open(queue, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
+            raise translated(error, queue) from error
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._fd = os.open(f".{self.id}", flags, 0o640, dir_fd=self._directory)
+        except OSError as error:
+            os.close(self._directory)
             raise translated(error, queue) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,24 +58,26 @@ class Incoming:
             os.utime(self._fd, (0, 0))
             self._give_to_service_user()  # only now: without CAP_FOWNER we could not set its time any more
             os.fsync(self._fd)
-            os.rename(self._path, f"{self._queue}/{self.id}")
-            sync_directory(self._queue)
+            os.rename(f".{self.id}", self.id, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.fsync(self._directory)
         except OSError as error:
             self.discard()
             raise translated(error, self._queue) from error
         os.close(self._fd)
+        os.close(self._directory)
         return self.id
 
     def discard(self) -> None:
         """Leave nothing behind. What a kill leaves instead, the queue runner removes."""
         try:
-            os.unlink(self._path)
+            os.unlink(f".{self.id}", dir_fd=self._directory)
         except OSError:
             pass  # never created, or renamed already: then the runner may send what we report as refused
-        try:
-            os.close(self._fd)
-        except OSError:
-            pass  # closed already
+        for fd in (self._fd, self._directory):
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # closed already
 
     def _write(self, chunk: bytes) -> None:
         view = memoryview(chunk)
@@ -79,7 +88,7 @@ class Incoming:
         # Only a file's owner may set its time, and the time is the schedule. Root in a sandbox without CAP_CHOWN
         # leaves the file its own; `Spool.defer` then takes it over by copying.
         if os.geteuid() == 0:
-            owner = os.stat(self._queue)
+            owner = os.fstat(self._directory)
             if owner.st_uid != 0:
                 try:
                     os.fchown(self._fd, owner.st_uid, owner.st_gid)

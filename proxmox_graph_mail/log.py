@@ -25,13 +25,18 @@ TIMEOUT = 1.0
 
 _program = "proxmox-graph-mail"
 _echo = False
+_severity = INFO
 
 
-def setup(program: str, *, echo: bool = False) -> None:
-    """Name this program in the tag; with `echo`, repeat each line on standard error (a run in the foreground)."""
-    global _program, _echo
+def setup(program: str, *, echo: bool = False, severity: int = INFO) -> None:
+    """Name this program in the tag; with `echo`, repeat each line on standard error (a run in the foreground).
+
+    `severity` is that of a line that names none.
+    """
+    global _program, _echo, _severity
     _program = program
     _echo = echo
+    _severity = severity
 
 
 def printable(text: str) -> str:
@@ -39,10 +44,12 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-def line(text: str, severity: int = INFO) -> None:
+def line(text: str, severity: int | None = None) -> None:
     """Write one line to syslog."""
     clean = printable(text)
-    _send(f"<{FACILITY_MAIL | severity}>{_stamp()} proxmox-graph-mail/{_program}[{os.getpid()}]: {clean}")
+    _send(
+        f"<{FACILITY_MAIL | (_severity if severity is None else severity)}>{_stamp()} proxmox-graph-mail/{_program}[{os.getpid()}]: {clean}"
+    )
     if _echo:
         try:
             os.write(2, f"{_program}: {clean}\n".encode("utf-8", "backslashreplace"))

@@ -6,6 +6,7 @@
     queue/ID.log   what happened to it so far: advisory, a line of JSON an event
     failed/ID      refused or too old: kept for the admin
     lock           held (flock) by the one queue runner; never unlinked
+    in-flight      what the queue runner has in hand, so that its successor knows what it died of
 
 A file is one line (the envelope; this module does not read it) and the bytes exactly as submitted. It is written
 as `.ID`, fsynced, renamed, the directory fsynced, and from then on never changed in place: rename, utime and
@@ -236,6 +237,28 @@ class Spool:
         except OSError:
             return False
         return True
+
+    def write_in_flight(self, text: bytes) -> None:
+        """Replace what `read_in_flight` gives. A failure is no error: it is a precaution, not a state."""
+        try:
+            path = f"{self.root}/in-flight"
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
+            try:
+                os.write(fd, text)
+            finally:
+                os.close(fd)
+        except OSError:
+            pass
+
+    def read_in_flight(self) -> bytes:
+        """What the last runner wrote with `write_in_flight`; empty if there is nothing to read."""
+        try:
+            with open(
+                os.open(f"{self.root}/in-flight", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+            ) as file:
+                return file.read(1 << 16)
+        except OSError:
+            return b""
 
     def lock(self, *, wait: bool = False) -> int | None:
         """Become the one queue runner: a descriptor that holds the lock until it is closed, or None if another has it."""

@@ -9,6 +9,7 @@ from proxmox_graph_mail import log
 from proxmox_graph_mail.admin.wiring import tenancy
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.runner import Runner
+from proxmox_graph_mail.delivery.supervision import Supervision
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.wake import default_run
@@ -27,6 +28,7 @@ def serve(
 ) -> int:
     """Run until there is nothing left to do; return EX_OK, EX_TEMPFAIL if mail stays, EX_UNAVAILABLE if some failed.
 
+    A runner that does not run `once` and is told to stop has done what it was asked: EX_OK, whatever waits for the next.
     `lock` is a descriptor that holds the spool's lock already, or None to wait for it (signals still end the wait as they
     end any program).
     """
@@ -38,7 +40,7 @@ def serve(
     try:
         events.catch_signals()
         events.watch_queue(spool.queue)
-        runner = Runner(spool, watcher, events, stop, on_settled=on_settled)
+        runner = Runner(spool, watcher, events, stop, supervision=Supervision(os.environ), on_settled=on_settled)
         while held is not None:
             try:
                 events.listen(Path(default_run()))
@@ -55,6 +57,8 @@ def serve(
     finally:
         watcher.close()
         events.close()
+    if stop.is_set() and not once:
+        return EX_OK
     if runner.failed:
         return EX_UNAVAILABLE
     return EX_TEMPFAIL if left else EX_OK

@@ -13,6 +13,7 @@ leaves every message whole, and at worst sends again what was sent but not yet u
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -20,8 +21,10 @@ from dataclasses import replace
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
 from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.supervision import Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import Tenancy
+from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
 from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
@@ -56,6 +59,7 @@ class Runner:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = since_boot,
         rng: Callable[[], float] = random.random,
+        supervision: Supervision | None = None,
         on_settled: Callable[[str, str], None] = lambda _id, _status: None,
     ) -> None:
         self._spool = spool
@@ -66,7 +70,12 @@ class Runner:
         self._monotonic = monotonic
         self._rng = rng
         self._on_settled = on_settled
+        self._supervision = supervision or Supervision({})
         self._suspension = Suspension()
+        self._suspects = Suspects(spool)
+        self._uids: dict[str, int] = {}
+        self._states: dict[str, str] = {}  # of those in the queue that were settled
+        self._last = ""  # the last outcome, for people
         self._in_flight: dict[str, Future[Delivery]] = {}
         self._shared: set[str] = set()  # put off for a reason that concerns every message
         self._sent: set[str] = set()  # sent, but the disk would not let us unlink them: never to be sent again
@@ -83,8 +92,10 @@ class Runner:
         """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as senders:
             self._start(once=once)
+            self._supervision.ready()
             busy = self._clock()
             while not self._stop.is_set():
+                self._supervision.alive()
                 self._collect()
                 self._notice_clock()
                 if self._spool.take_urge() or self._events.urged():
@@ -93,6 +104,7 @@ class Runner:
                     self._release(forget=True)
                 entries = self._scan()
                 self._dispatch(entries, senders)
+                self._supervision.status(self._summary(entries))
                 now = self._clock()
                 if entries or self._in_flight:
                     busy = now
@@ -100,12 +112,19 @@ class Runner:
                 if not waiting and (once or now - busy >= idle):
                     break
                 if self._in_flight or not waiting:  # else nothing was dispatched because the settings changed this instant
-                    self._events.wait(self._sleep(entries, now, busy + idle))
+                    self._wait(self._sleep(entries, now, busy + idle))
+            self._supervision.stopping()
             self._collect()
             while self._in_flight:  # a send that is under way is left to finish, and its outcome is settled
-                self._events.wait(None)
+                self._wait(None)
+                self._supervision.alive()
                 self._collect()
         return len(self._scan())
+
+    def _wait(self, seconds: float | None) -> None:
+        """Sleep until something happens, no longer than `seconds`, nor than systemd waits for a sign of life."""
+        limits = [limit for limit in (seconds, self._supervision.interval) if limit is not None]
+        self._events.wait(min(limits) if limits else None)
 
     def has_work(self) -> bool:
         """Is anything due that this runner could do something about now?"""
@@ -121,8 +140,15 @@ class Runner:
         except OSError as error:
             log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)
         for entry in self._scan():
-            if history_of(self._spool, entry.id).shared:
+            past = history_of(self._spool, entry.id)
+            if past.shared:
                 self._shared.add(entry.id)
+            if past.state:
+                self._states[entry.id] = past.state
+        for queue_id in self._suspects.deadly():
+            if self._spool.due(queue_id) is not None:
+                reason = f"the queue runner ended {DEATHS} times with this message in hand (out of memory? see the journal)"
+                self._settle(queue_id, Delivery(Outcome(Status.HELD, reason, "Deadly")))
         if once:
             self._tenancy.refresh()  # else the first refresh releases what an earlier runner held
 
@@ -163,11 +189,11 @@ class Runner:
         now = self._clock()
         if self._tenancy.changed():
             return  # those in flight finish on the old connection, then the settings are read again
+        due = in_turns([entry for entry in entries if self._is_due(entry, now)], self._uid)
         if self._suspension.probing:  # another one each round: a mail that alone meets the refusal must not stop the others
-            entries = sorted(entries, key=lambda entry: self._probes.get(entry.id, 0))
-        for entry in entries:
-            if not self._is_due(entry, now):
-                continue
+            due.sort(key=lambda entry: self._probes.get(entry.id, 0))
+        due.sort(key=lambda entry: self._suspects.deaths(entry.id) > 0)
+        for entry in due:
             route = self._tenancy.route
             if route is None:
                 broken = Outcome(Status.HELD, self._tenancy.error, "Settings", shared=True)
@@ -178,8 +204,11 @@ class Runner:
                 continue
             if len(self._in_flight) >= (1 if self._suspension.probing else SENDERS):
                 return
+            if self._in_flight and any(self._suspects.deaths(queue_id) for queue_id in (entry.id, *self._in_flight)):
+                return  # alone, so that it is known which of them it was
             if self._suspension.probing:
                 self._probes[entry.id] = self._probes.get(entry.id, 0) + 1
+            self._suspects.record([*self._in_flight, entry.id])
             done = (*history_of(self._spool, entry.id).sent_to, *self._reached.get(entry.id, ()))
             future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock)
             self._in_flight[entry.id] = future
@@ -199,6 +228,33 @@ class Runner:
                     reason = f"this program failed on the message ({type(error).__name__}); please report this"
                     delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))
                 self._settle(queue_id, delivery)
+                self._suspects.clear(queue_id)
+                self._suspects.record(self._in_flight)
+
+    def _uid(self, queue_id: str) -> int:
+        """Whose message it is; -1 where its file is damaged or gone."""
+        if queue_id not in self._uids:
+            try:
+                self._uids[queue_id] = read_envelope(self._spool, queue_id)[0].uid
+            except (DataError, SpoolError, OSError):
+                self._uids[queue_id] = -1
+        return self._uids[queue_id]
+
+    def _summary(self, entries: list[Entry]) -> str:
+        """One line for `systemctl status`: the queue by state, and the last outcome."""
+        for known in (self._uids, self._states):
+            if len(known) > 2 * len(entries) + 100:
+                here = {entry.id for entry in entries}
+                for queue_id in known.keys() - here:
+                    del known[queue_id]
+        counts = Counter(self._states.get(entry.id, "queued") for entry in entries)
+        try:
+            counts["failed"] = len(self._spool.scan_failed())
+        except SpoolError as error:
+            self._say_once(str(error))
+        states = ", ".join(f"{counts[state]} {state}" for state in ("queued", "deferred", "held", "failed"))
+        trouble = f" {self._tenancy.error}." if self._tenancy.error else ""
+        return f"{states}.{trouble}{self._last}"
 
     def _put_off(self, queue_id: str, refusal: Outcome) -> None:
         """Settle a message without trying it, for a reason that others met."""
@@ -226,6 +282,9 @@ class Runner:
             tried=tried, now=now, lifetime=self._tenancy.lifetime, random=self._rng(), suspended_until=self._suspension.until,
         )  # fmt: skip
         log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
+        reason = f" ({verdict.outcome.reason})" if verdict.outcome.reason else ""
+        self._last = f" Last: {queue_id} {verdict.state} at {time.strftime('%H:%M:%S', time.localtime(now))}{reason}"
+        self._states[queue_id] = verdict.state
         if verdict.state == "sent":
             self._successes += 1
             self._refused.pop(queue_id, None)

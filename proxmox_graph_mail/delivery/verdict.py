@@ -29,9 +29,10 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a message's log says of it: attempts so far, the times of its rounds (attempts and being passed over), when it
-    was last held, whether its last reason concerned every message, and who has it already."""
+    """What a message's log says of it: its state (empty: new), attempts so far, the times of its rounds (attempts and being
+    passed over), when it was last held, whether its last reason concerned every message, and who has it already."""
 
+    state: str = ""
     attempts: int = 0
     rounds: tuple[float, ...] = ()
     last_held: float = 0.0
@@ -61,6 +62,7 @@ def summary(events: Sequence[dict[str, Any]]) -> History:
     if not events:
         return History()
     return History(
+        state=events[-1]["status"],
         attempts=sum(event["tried"] for event in events),
         rounds=tuple(event["time"] for event in events),
         last_held=max((event["time"] for event in events if event["status"] == "held"), default=0.0),

@@ -1,19 +1,28 @@
 """Handing a message over the submit socket, for those who may not write the spool.
 
-The protocol is one exchange on a stream socket: a line of JSON (envelope fields and the size), then exactly that
-many bytes; the answer is `queued ID` or `refused STATUS REASON`, and with `wait` a second line
-`outcome STATUS REASON`. Every step is bounded, so that a receiver that hangs costs seconds, never a caller's hour.
+The protocol is one exchange on a stream socket. The receiver says `ready`; the client a line of JSON (envelope fields
+and the size), then exactly that many bytes; the answer is `queued ID` or `refused STATUS REASON`, and with `wait` a
+second line `outcome STATUS REASON`. Every step is bounded, so that a receiver that hangs costs seconds, never a
+caller's hour.
+
+Before `ready` nothing was handed over: a connection that ends there (systemd drops those over the limits of the
+socket, and an upgrade restarts it) is made again, for a while.
 """
 
 import _socket
 import os
+import time
 from _json import encode_basestring_ascii as _quote
 
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError
 from proxmox_graph_mail.submission.envelope import Envelope
 
 TIMEOUT = 10.0
-"""Seconds each step may take: connecting, sending a chunk, the answer (which waits for two fsyncs)."""
+"""Seconds each step may take: a receiver's start, sending a chunk, the answer (which waits for two fsyncs)."""
+BUSY = 15.0
+"""Seconds in which a connection is made anew, where the socket is there but has no receiver for us."""
+ABSENT = 2.0
+"""Seconds in which it is, where the socket is not: an upgrade may be restarting it."""
 ANSWER_LIMIT = 4096
 
 
@@ -29,38 +38,58 @@ def hand_over(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0
         f'"notify":{_quote(envelope.notify)},"wait":{wait:.1f},"size":{len(message)}}}\n'
     ).encode("ascii")
     path = f"{run}/submit"
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    connection = _receiver(path)
     try:
-        connection.settimeout(TIMEOUT)
-        try:
-            connection.connect(path)
-        except OSError as error:
-            raise ReceptionError(
-                f"the submit socket {path} does not answer ({error.strerror or error}); "
-                "is proxmox-graph-mail-submit.socket running?"
-            ) from error
-        lines = Answer()
+        answer = Answer()
         try:
             connection.sendall(request)
             connection.sendall(message)
         except OSError as error:
             # A refusal may come before the last byte went out: read it rather than guess.
-            if not lines.read(connection):
+            if not answer.read(connection):
                 raise ReceptionError(f"the submit socket {path} broke off ({error.strerror or error})") from error
         else:
-            lines.read(connection)
-            if wait and lines.first.startswith("queued "):
+            answer.read(connection)
+            if wait and answer.first.startswith("queued "):
                 connection.settimeout(wait + TIMEOUT)
-                lines.read(connection)
+                answer.read(connection)
     finally:
         connection.close()
-    verdict, _, rest = lines.first.partition(" ")
+    verdict, _, rest = answer.first.partition(" ")
     if verdict == "queued" and rest:
-        return lines
+        return answer
     if verdict == "refused":
         status, _, reason = rest.partition(" ")
         raise ReceptionError(reason, int(status) if status.isdigit() else EX_TEMPFAIL)
     raise ReceptionError(f"the submit socket {path} gave no answer within {TIMEOUT:.0f} s; the message may arrive all the same")
+
+
+def _receiver(path: str) -> _socket.socket:
+    """A connection whose other end is ready to take a message."""
+    begun = time.monotonic()
+    while True:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        connection.settimeout(min(TIMEOUT, max(begun + BUSY - time.monotonic(), 0.1)))
+        absent: OSError | None = None
+        try:
+            connection.connect(path)
+            if Answer().read(connection):
+                return connection
+        except BlockingIOError:
+            pass  # too many wait to be accepted
+        except OSError as error:
+            absent = error
+        connection.close()
+        waited = time.monotonic() - begun
+        if absent is not None and waited > ABSENT:
+            raise ReceptionError(
+                f"the submit socket {path} does not answer ({absent.strerror or absent}); "
+                "is proxmox-graph-mail-submit.socket running?"
+            ) from absent
+        if waited > BUSY:
+            raise ReceptionError(f"the submit socket {path} had no receiver for this mail within {BUSY:.0f} s: too many at once")
+        # Of many that wait, each comes back at another time.
+        time.sleep(0.02 + os.urandom(1)[0] / 1000)
 
 
 class Answer:

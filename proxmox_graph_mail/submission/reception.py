@@ -2,8 +2,8 @@
 
 Started by systemd (`Accept=yes`) or any inetd with the connection as standard input and output, as the service
 user. It trusts nothing of what it reads: the uid is the kernel's word (SO_PEERCRED), sizes and times are bounded,
-the envelope is checked field by field. It answers `queued ID` only when the mail is safe. A client that stalls or
-vanishes leaves nothing behind.
+the envelope is checked field by field, and one user's mail leaves room for the others' (quota). It answers
+`queued ID` only when the mail is safe. A client that stalls or vanishes leaves nothing behind.
 """
 
 import _socket
@@ -18,6 +18,7 @@ from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope
 from proxmox_graph_mail.submission.handover import message_limit
 from proxmox_graph_mail.submission.intake import store
+from proxmox_graph_mail.submission.quota import Quota
 from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
@@ -39,7 +40,8 @@ class _Gone(Exception):  # noqa: N818 - the client's doing, nothing to report to
 
 def main() -> "NoReturn":
     """The program: serve the connection that is standard input."""
-    log.setup("receive")
+    # Unit logs would hold two lines of systemd's for each of ours; LogLevelMax=notice leaves those out.
+    log.setup("receive", severity=log.NOTICE)
     try:
         connection = _socket.socket(fileno=os.dup(0))
         uid = peer_uid(connection)
@@ -66,11 +68,12 @@ def peer_uid(connection: _socket.socket) -> int:
 
 def receive(connection: _socket.socket, uid: int) -> str:
     """Take one message; return the answer. Raises MailError if it is refused."""
+    _send(connection, "ready")
     end = time.monotonic() + TOTAL
     line, rest = _request_line(connection, end)
     envelope, size, wait = _request(line, uid)
     spool = Spool()
-    queue_id = store(spool, envelope, _content(connection, rest, size, end))
+    queue_id = store(spool, envelope, _measured(Quota(spool, uid), _content(connection, rest, size, end)))
     wake_or_pass(spool, default_run())
     if wait:
         from proxmox_graph_mail.submission.outcome import wait_for
@@ -82,6 +85,14 @@ def receive(connection: _socket.socket, uid: int) -> str:
             status, reason = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
         return f"outcome {status} {log.printable(reason)}"
     return f"queued {queue_id}"
+
+
+def _measured(quota: Quota, chunks: "Iterator[bytes]") -> "Iterator[bytes]":
+    """The chunks, as long as the user's quota allows them."""
+    for chunk in chunks:
+        quota.grow(len(chunk))
+        yield chunk
+    quota.settle()
 
 
 def _request_line(connection: _socket.socket, end: float) -> tuple[bytes, bytes]:

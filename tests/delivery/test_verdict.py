@@ -75,7 +75,7 @@ def test_the_history_adds_up() -> None:
     lines = [first.event, json.dumps(json.loads(second.event) | {"sent_to": ["a@example.com"]}).encode(), b'{"time": "torn']
     odd = [b"[]", b"7", b'{"time": "x"}', b'{"sent_to": 5}', b'{"status": null}', b"\xff"]
     assert summary(history(b"\n".join([*lines, *odd]))) == History(
-        1, (round(NOW, 3),) * 2, round(NOW, 3), False, ("a@example.com",)
+        "deferred", 1, (round(NOW, 3),) * 2, round(NOW, 3), False, ("a@example.com",)
     )
 
 

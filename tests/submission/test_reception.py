@@ -4,6 +4,8 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,14 +23,22 @@ def request(**fields: object) -> bytes:
 
 def talk(path: Path, data: bytes) -> str:
     """Send, and read the answer to its end."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(PATIENCE)
-        client.connect(str(path))
+    with connected(path) as client:
         client.sendall(data)
         answer = b""
         while chunk := client.recv(4096):
             answer += chunk
         return answer.decode()
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[socket.socket]:
+    """A connection with a receiver that is ready."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        assert client.recv(len(b"ready\n")) == b"ready\n"
+        yield client
 
 
 def without_leftovers(host: Host) -> bool:
@@ -106,8 +116,7 @@ def test_what_is_not_the_protocol_is_refused_and_leaves_nothing(host: Host, data
 )
 def test_a_client_that_vanishes_leaves_nothing(host: Host, sent: bytes) -> None:
     """The connection closes before the message is complete."""
-    with host.submit_socket() as path, socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+    with host.submit_socket() as path, connected(path) as client:
         client.sendall(sent)
     assert without_leftovers(host)
 
@@ -115,9 +124,7 @@ def test_a_client_that_vanishes_leaves_nothing(host: Host, sent: bytes) -> None:
 @pytest.mark.parametrize("sent", [b"", b'{"sender"', request() + b"hel"], ids=["nothing", "half a line", "part"])
 def test_a_client_that_stalls_is_left_and_leaves_nothing(host: Host, sent: bytes) -> None:
     """The receiver waits so long and no longer; it closes, the client reads the end of file."""
-    with host.submit_socket(PROXMOX_GRAPH_MAIL_RECEIVE_IDLE="0.2") as path, socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(PATIENCE)
-        client.connect(str(path))
+    with host.submit_socket(PROXMOX_GRAPH_MAIL_RECEIVE_IDLE="0.2") as path, connected(path) as client:
         client.sendall(sent)
         assert client.recv(100) == b""
     assert without_leftovers(host)
@@ -126,8 +133,7 @@ def test_a_client_that_stalls_is_left_and_leaves_nothing(host: Host, sent: bytes
 
 def test_a_half_closed_client_gets_its_answer(host: Host) -> None:
     """Shutting down the writing side is no vanishing."""
-    with host.submit_socket() as path, socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+    with host.submit_socket() as path, connected(path) as client:
         client.sendall(request() + b"hello")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(100).startswith(b"queued ")
@@ -142,7 +148,41 @@ def test_a_receiver_that_never_answers_costs_seconds(host: Host) -> None:
         env = {"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"}
         done = host.sendmail("root", env=env)
     assert done.returncode == 75
-    assert b"gave no answer within 10 s" in done.stderr
+    assert b"had no receiver for this mail within 15 s" in done.stderr
+
+
+def test_a_connection_that_is_dropped_before_it_is_served_is_made_again(host: Host) -> None:
+    """systemd drops what is over the socket's limits: the mail waits for a receiver, and is queued once."""
+    path = host.run_directory / "submit"
+    command, options = host.other_user_command("-odq", "root")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen(8)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, **options) as client:
+            assert client.stdin is not None
+            client.stdin.write(b"Subject: late\n\n")
+            client.stdin.close()
+            for _ in range(3):
+                listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                receive = host.command("proxmox-graph-mail-receive")
+                subprocess.run(receive, stdin=connection.fileno(), stdout=connection.fileno(), env=host.env, check=True)
+            assert client.wait(PATIENCE) == 0
+    assert len(host.queue()) == 1
+
+
+def test_a_socket_that_an_upgrade_restarts_is_waited_for(host: Host) -> None:
+    """It was not there when sendmail began, and is a moment later."""
+    command, options = host.other_user_command("-odq", "root")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **options) as client:
+        assert client.stdin is not None
+        client.stdin.close()
+        eventually(lambda: "sendmail" in Path(f"/proc/{client.pid}/cmdline").read_text(), "it runs")
+        with host.submit_socket():
+            assert client.wait(PATIENCE) == 0
+    assert len(host.queue()) == 1
 
 
 def test_a_full_disk_behind_the_socket_is_75(host: Host) -> None:

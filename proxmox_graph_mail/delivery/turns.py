@@ -1,0 +1,60 @@
+"""Whose message is next: the users in turn, and last of all what a runner died of. Pure functions and one small record."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+
+from proxmox_graph_mail.spool import Entry, Spool, is_id
+
+DEATHS = 3
+"""Deaths of the runner with a message in hand after which the message is held."""
+
+
+def in_turns(entries: Sequence[Entry], uid_of: Callable[[str], int]) -> list[Entry]:
+    """The oldest message of each user, then the second oldest of each, and so on.
+
+    Ten thousand mails of one user's script so delay another's alarm by one, not by ten thousand: at the 30 messages a minute
+    that Exchange Online takes from a mailbox, by hours.
+    """
+    turns: Counter[int] = Counter()
+    ranked = []
+    for entry in entries:
+        uid = uid_of(entry.id)
+        ranked.append((turns[uid], entry))
+        turns[uid] += 1
+    ranked.sort(key=lambda pair: pair[0])  # stable: within a turn the oldest first
+    return [entry for _, entry in ranked]
+
+
+class Suspects:
+    """Messages that were in flight when a runner died (killed, out of memory, by the watchdog), and how often each was.
+
+    Any of them may have killed it. They are tried last and one by one, so that the others leave the queue first, and
+    one that was there DEATHS times is held.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._deaths: dict[str, int] = {}
+        for line in spool.read_in_flight().decode("ascii", "replace").splitlines():
+            queue_id, _, deaths = line.partition(" ")
+            if is_id(queue_id) and deaths.isdecimal():
+                self._deaths[queue_id] = int(deaths) + 1
+
+    def deaths(self, queue_id: str) -> int:
+        """How many runners died with this message in hand."""
+        return self._deaths.get(queue_id, 0)
+
+    def deadly(self) -> list[str]:
+        """The messages that were in hand at DEATHS deaths or more."""
+        return [queue_id for queue_id, deaths in self._deaths.items() if deaths >= DEATHS]
+
+    def clear(self, queue_id: str) -> None:
+        """A runner outlived it."""
+        self._deaths.pop(queue_id, None)
+
+    def record(self, in_flight: Collection[str]) -> None:
+        """Write down what is in hand now, and who is suspected still."""
+        lines = [f"{queue_id} {self.deaths(queue_id)}" for queue_id in in_flight]
+        # One that waits is written as it was: the runner's end is not its doing.
+        lines += [f"{queue_id} {deaths - 1}" for queue_id, deaths in self._deaths.items() if queue_id not in in_flight]
+        self._spool.write_in_flight("".join(f"{line}\n" for line in lines).encode())
