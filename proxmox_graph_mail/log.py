@@ -47,9 +47,8 @@ def printable(text: str) -> str:
 def line(text: str, severity: int | None = None) -> None:
     """Write one line to syslog."""
     clean = printable(text)
-    _send(
-        f"<{FACILITY_MAIL | (_severity if severity is None else severity)}>{_stamp()} proxmox-graph-mail/{_program}[{os.getpid()}]: {clean}"
-    )
+    priority = FACILITY_MAIL | (_severity if severity is None else severity)
+    _send(f"<{priority}>{_stamp()} proxmox-graph-mail/{_program}[{os.getpid()}]: {clean}")
     if _echo:
         try:
             os.write(2, f"{_program}: {clean}\n".encode("utf-8", "backslashreplace"))

@@ -40,7 +40,7 @@ class _Gone(Exception):  # noqa: N818 - the client's doing, nothing to report to
 
 def main() -> "NoReturn":
     """The program: serve the connection that is standard input."""
-    # Unit logs would hold two lines of systemd's for each of ours; LogLevelMax=notice leaves those out.
+    # The unit has LogLevelMax=notice: systemd's own two lines about each connection would bury ours.
     log.setup("receive", severity=log.NOTICE)
     try:
         connection = _socket.socket(fileno=os.dup(0))

@@ -57,7 +57,7 @@ class _Lines:
 
 def dialogue(spool: Spool, run_directory: str) -> int:
     """Speak until QUIT, end of input or silence; return the exit status."""
-    log.setup("smtp")
+    log.setup("smtp", severity=log.NOTICE)  # like the receiver's: the socket unit's log shows ours, not systemd's
     session = _Session(spool, run_directory)
     try:
         session.converse()

@@ -1,4 +1,8 @@
-"""`python -m tests.sandbox DIR [--port N] [--latency SECONDS]`: CA and credentials, DIR/sandbox.json, then serve."""
+"""`python -m tests.sandbox DIR [--port N] [--latency SECONDS] [--as-microsoft]`: CA and credentials, DIR/sandbox.json, serve.
+
+With --as-microsoft it answers under Microsoft's own names, for a machine whose /etc/hosts leads them here. What lies in
+DIR from a run before (keys, certificates, the secret) is used again.
+"""
 
 import argparse
 import asyncio
@@ -10,12 +14,20 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
 from tests.sandbox.entra import thumbprint
 from tests.sandbox.server import serve
 from tests.sandbox.world import CLIENT, FEDERATION, TENANT, World
+
+MICROSOFT = ("login.microsoftonline.com", "graph.microsoft.com")
 
 
 def private(path: Path, content: bytes) -> str:
@@ -24,25 +36,17 @@ def private(path: Path, content: bytes) -> str:
     return str(path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--latency", type=float, default=0.0)
-    asked = parser.parse_args()
-    folder: Path = asked.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    world = World(folder, latency=asked.latency)
-
+def make_server_certificate(folder: Path, names: tuple[str, ...]) -> None:
+    """DIR/ca.pem, server.key and server.pem."""
     ca = trustme.CA()
-    server = ca.issue_cert("localhost", "127.0.0.1")
-    ca_file = folder / "ca.pem"
-    ca.cert_pem.write_to_path(str(ca_file))
-    server.private_key_pem.write_to_path(str(folder / "server.key"))
-    (folder / "server.pem").unlink(missing_ok=True)
-    for blob in server.cert_chain_pems:
-        blob.write_to_path(str(folder / "server.pem"), append=True)
+    server = ca.issue_cert(*names)
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    private(folder / "server.key", server.private_key_pem.bytes())
+    (folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
 
+
+def make_app_certificate(path: Path) -> None:
+    """The app's key and certificate, as an admin would upload it."""
     key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pve1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -51,10 +55,34 @@ def main() -> None:
         .serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=90))
         .sign(key, hashes.SHA256())
     )  # fmt: skip
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    world.certificates[thumbprint(certificate.public_bytes(Encoding.DER))] = public
-    world.idp_key = public
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    private(path, pem + certificate.public_bytes(Encoding.PEM))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--as-microsoft", action="store_true")
+    asked = parser.parse_args()
+    folder: Path = asked.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    world = World(folder, latency=asked.latency)
+    if asked.as_microsoft:
+        world.authority, world.endpoint = (f"https://{name}" for name in MICROSOFT)
+    if (folder / "sandbox.json").exists():
+        world.secret = json.loads((folder / "sandbox.json").read_text())["secret"]
+    else:
+        make_server_certificate(folder, ("localhost", "127.0.0.1", *(MICROSOFT if asked.as_microsoft else ())))
+        make_app_certificate(folder / "app.pem")
+
+    app = (folder / "app.pem").read_bytes()
+    key = load_pem_private_key(app, None)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    world.certificates[thumbprint(x509.load_pem_x509_certificate(app).public_bytes(Encoding.DER))] = public
+    world.idp_key = public
+    idp_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def ready(base: str) -> None:
         about = {
@@ -62,9 +90,9 @@ def main() -> None:
             "tenant": TENANT,
             "client": CLIENT,
             "secret": world.secret,
-            "ca_file": str(ca_file),
-            "certificate": private(folder / "app.pem", pem + certificate.public_bytes(Encoding.PEM)),
-            "idp_key": private(folder / "idp.key", pem),
+            "ca_file": str(folder / "ca.pem"),
+            "certificate": str(folder / "app.pem"),
+            "idp_key": private(folder / "idp.key", idp_key),
             "federation": FEDERATION,
             "sender": "pve@example.com",
         }

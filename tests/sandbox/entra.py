@@ -32,22 +32,22 @@ def refusal(number: int, error: str, text: str) -> Response:
     return JSONResponse(body, _HTTP[error])
 
 
-def discovery(world: World, request: Request, base: str) -> Response:
+def discovery(world: World, request: Request) -> Response:
     """`/{tenant}/v2.0/.well-known/openid-configuration`."""
     tenant = request.path_params["tenant"]
     if tenant not in (TENANT, TENANT_DOMAIN):
         return refusal(90002, "invalid_request", f"Tenant '{tenant}' not found.")
     return JSONResponse(
         {
-            "issuer": f"{base}/{TENANT}/v2.0",
-            "authorization_endpoint": f"{base}/{tenant}/oauth2/v2.0/authorize",
-            "token_endpoint": f"{base}/{tenant}/oauth2/v2.0/token",
-            "jwks_uri": f"{base}/{tenant}/discovery/v2.0/keys",
+            "issuer": f"{world.authority}/{TENANT}/v2.0",
+            "authorization_endpoint": f"{world.authority}/{tenant}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{world.authority}/{tenant}/oauth2/v2.0/token",
+            "jwks_uri": f"{world.authority}/{tenant}/discovery/v2.0/keys",
         }
     )
 
 
-async def token(world: World, request: Request, base: str) -> Response:
+async def token(world: World, request: Request) -> Response:
     """`/{tenant}/oauth2/v2.0/token`."""
     tenant = request.path_params["tenant"]
     form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
@@ -55,12 +55,12 @@ async def token(world: World, request: Request, base: str) -> Response:
         return refusal(90002, "invalid_request", f"Tenant '{tenant}' not found.")
     if form.get("grant_type") != "client_credentials":
         return refusal(70003, "invalid_request", "The app requested an unsupported grant type.")
-    if form.get("scope") != f"{base}/.default":
+    if form.get("scope") != f"{world.endpoint}/.default":
         return refusal(1002012, "invalid_scope", f"The provided value for scope {form.get('scope')} is not valid.")
     if form.get("client_id") != CLIENT:
         return refusal(700016, "unauthorized_client", "Application was not found in the directory.")
     if "client_assertion" in form:
-        problem = _assertion_problem(world, form, f"{base}/{tenant}/oauth2/v2.0/token")
+        problem = _assertion_problem(world, form, f"{world.authority}/{tenant}/oauth2/v2.0/token")
     elif "client_secret" in form:
         wrong = form["client_secret"] != world.secret
         problem = refusal(7000215, "invalid_client", "Invalid client secret provided.") if wrong else None
@@ -71,16 +71,16 @@ async def token(world: World, request: Request, base: str) -> Response:
     return JSONResponse(
         {
             "token_type": "Bearer", "expires_in": world.token_life, "ext_expires_in": world.token_life,
-            "access_token": issue(world, base, form.get("claims", "")),
+            "access_token": issue(world, form.get("claims", "")),
         }
     )  # fmt: skip
 
 
-def issue(world: World, base: str, claims: str = "") -> str:
+def issue(world: World, claims: str = "") -> str:
     """An access token for Graph."""
     now = int(time.time())
     content: dict[str, Any] = {
-        "aud": base, "tid": TENANT, "appid": CLIENT, "roles": world.roles, "idtyp": "app",
+        "aud": world.endpoint, "tid": TENANT, "appid": CLIENT, "roles": world.roles, "idtyp": "app",
         "nbf": now, "exp": now + world.token_life, "jti": str(uuid.uuid4()), "claims": claims,
     }  # fmt: skip
     return jwt.encode(content, world.signing_key, "HS256")

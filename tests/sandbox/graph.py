@@ -38,13 +38,13 @@ def error(status: int, code: str, message: str, headers: dict[str, str] | None =
     return JSONResponse(body, status, {"request-id": request_id, **(headers or {})})
 
 
-def token_problem(world: World, request: Request, base: str) -> Response | None:
+def token_problem(world: World, request: Request) -> Response | None:
     """Why the access token does not do, in the order Graph looks."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer" or not value:
         return error(401, "InvalidAuthenticationToken", "Access token is empty.")
     try:
-        content = jwt.decode(value, world.signing_key, ["HS256"], audience=base)
+        content = jwt.decode(value, world.signing_key, ["HS256"], audience=world.endpoint)
     except jwt.ExpiredSignatureError:
         return error(401, "InvalidAuthenticationToken", "Access token has expired or is not yet valid.")
     except jwt.InvalidTokenError:

@@ -42,8 +42,8 @@ class CuttableProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
-def application(world: World, base: str) -> Starlette:
-    """The ASGI application; `base` is its own URL, authority and endpoint in one."""
+def application(world: World) -> Starlette:
+    """The ASGI application: Entra and Graph in one."""
 
     def faulty(on: str, handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
@@ -63,16 +63,16 @@ def application(world: World, base: str) -> Starlette:
 
     async def discovery(request: Request) -> Response:
         world.counts.discovery += 1
-        return entra.discovery(world, request, base)
+        return entra.discovery(world, request)
 
     async def token(request: Request) -> Response:
         world.counts.token += 1
-        return await entra.token(world, request, base)
+        return await entra.token(world, request)
 
     async def send_mail(request: Request) -> Response:
         content = await request.body()
         mailbox = request.path_params["mailbox"]
-        problem = graph.token_problem(world, request, base)
+        problem = graph.token_problem(world, request)
         if problem is not None:
             return problem
         problem, body = graph.message_problem(world, mailbox, request, content)
@@ -176,14 +176,15 @@ async def _endless(request: Request) -> AsyncIterator[bytes]:
 
 
 async def serve(world: World, config: dict[str, Any], ready: Callable[[str], None]) -> None:
-    """Serve on a free loopback port until cancelled; `ready` gets the base URL."""
+    """Serve on a loopback port (a free one if none is given) until cancelled; `ready` gets the base URL."""
     import socket
 
     listener = socket.create_server(("127.0.0.1", config.pop("port", 0)))
     base = f"https://localhost:{listener.getsockname()[1]}"
+    world.authority, world.endpoint = world.authority or base, world.endpoint or base
     server = uvicorn.Server(
         uvicorn.Config(
-            application(world, base), http=CuttableProtocol, log_level="error", lifespan="off", timeout_keep_alive=120,
+            application(world), http=CuttableProtocol, log_level="error", lifespan="off", timeout_keep_alive=120,
             server_header=False, **config,
         )
     )  # fmt: skip

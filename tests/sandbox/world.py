@@ -64,6 +64,8 @@ class World:
     """All state; one event loop, so no locks."""
 
     folder: Path
+    authority: str = ""  # Entra's base URL as clients see it
+    endpoint: str = ""  # Graph's
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     certificates: dict[str, bytes] = field(default_factory=dict)  # x5t#S256 → PEM public key
     idp_key: bytes = b""  # the federated issuer's public key, PEM
