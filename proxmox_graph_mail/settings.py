@@ -253,6 +253,8 @@ def _read(path: Path) -> dict[str, tuple[str, int]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
+        if path == CLUSTER_FILE and isinstance(error, PermissionError):
+            return {}  # the cluster's file system lets nobody but root read there, and this host has its own file
         raise SettingsError(
             f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
         ) from error

@@ -30,6 +30,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 RUNNER_SILENCE = 5.0
 """Seconds without a change in the queue after which `flush` looks whether there still is a runner."""
+RUNNER_START = 30.0
+"""Seconds a runner that systemd was told to start may take; it alone may have the credential (systemd-creds)."""
 SHOW_LIMIT = 64 << 10
 """Bytes of a message that `show` reads for its header."""
 
@@ -157,8 +159,15 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
         seen.add(queue_id)
         on_progress(len(seen.intersection(ids)))
 
-    while (lock := spool.lock()) is None:
-        wake(default_run())
+    begun = time.monotonic()
+    while True:
+        listened = wake(default_run())  # by a runner, or by systemd, which starts one
+        lock = spool.lock()
+        if lock is not None and not (listened and time.monotonic() - begun < RUNNER_START):
+            serve(spool, once=True, lock=lock, on_settled=settled)
+            return
+        if lock is not None:
+            os.close(lock)
         watch = Watch(spool.queue)
         try:
             while (done := sum(outcome_of(spool, queue_id, since) is not None for queue_id in ids)) < len(ids):
@@ -169,7 +178,6 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
                 return
         finally:
             watch.close()
-    serve(spool, once=True, lock=lock, on_settled=settled)
 
 
 def _chosen(spool: Spool, ids: list[str]) -> list[str]:

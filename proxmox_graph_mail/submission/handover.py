@@ -19,8 +19,9 @@ from proxmox_graph_mail.submission.envelope import Envelope
 
 TIMEOUT = 10.0
 """Seconds each step may take: a receiver's start, sending a chunk, the answer (which waits for two fsyncs)."""
-BUSY = 15.0
-"""Seconds in which a connection is made anew, where the socket is there but has no receiver for us."""
+BUSY = 60.0
+"""Seconds in which a connection is made anew, where the socket is there but has no receiver for us: 200 mails of one user at
+once take some 10 s."""
 ABSENT = 2.0
 """Seconds in which it is, where the socket is not: an upgrade may be restarting it."""
 ANSWER_LIMIT = 4096
@@ -67,6 +68,7 @@ def hand_over(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0
 def _receiver(path: str) -> _socket.socket:
     """A connection whose other end is ready to take a message."""
     begun = time.monotonic()
+    pause = 0.02
     while True:
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         connection.settimeout(min(TIMEOUT, max(begun + BUSY - time.monotonic(), 0.1)))
@@ -88,8 +90,9 @@ def _receiver(path: str) -> _socket.socket:
             ) from absent
         if waited > BUSY:
             raise ReceptionError(f"the submit socket {path} had no receiver for this mail within {BUSY:.0f} s: too many at once")
-        # Of many that wait, each comes back at another time.
-        time.sleep(0.02 + os.urandom(1)[0] / 1000)
+        # Of many that wait, each comes back at another time, and the more seldom the more there are.
+        time.sleep(pause * (0.5 + os.urandom(1)[0] / 256))
+        pause = min(pause * 1.5, 1.0)
 
 
 class Answer:

@@ -27,6 +27,7 @@ change = sys.stdin.buffer.read() or None
 with urllib.request.urlopen("https://graph.microsoft.com/_sandbox", change, 20) as answer:
     sys.stdout.write(answer.read().decode())
 """
+UP = ("running", "degraded")
 Done = subprocess.CompletedProcess[str]
 
 
@@ -70,11 +71,13 @@ class Machine:
         with (self.folder / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
-        self._leader = eventually(lambda: int((children.read_text().split() or ["0"])[0]), "nspawn has a child", BOOT_PATIENCE)
-        eventually(
-            lambda: self.run("systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"),
-            "the machine is up", BOOT_PATIENCE,
-        )  # fmt: skip
+
+        def is_up() -> bool:
+            # Looked up anew each time: nspawn's first child only prepares the second, which is systemd.
+            self._leader = int((children.read_text().split() or ["0"])[0])
+            return bool(self._leader) and self.run("systemctl is-system-running", check=False).stdout.strip() in UP
+
+        eventually(is_up, "the machine is up", BOOT_PATIENCE)
 
     def shut_down(self) -> None:
         """In order, as `systemctl poweroff` does."""
