@@ -11,7 +11,18 @@ import subprocess
 from pathlib import Path
 
 SUITE = "trixie"
-CALLERS = ("cron", "bsd-mailx", "s-nail", "smartmontools", "unattended-upgrades", "git", "git-email", "php-cli", "perl")
+CALLERS = (
+    "cron",
+    "bsd-mailx",
+    "s-nail",
+    "smartmontools",
+    "unattended-upgrades",
+    "git",
+    "git-email",
+    "libmailtools-perl",
+    "php-cli",
+    "perl",
+)
 SYSTEM = ("systemd", "systemd-sysv", "dbus", "postfix", "ca-certificates", "procps", "iproute2", "apt-utils", "dpkg-dev",
           "bash-completion", "mandoc", "openssl")  # fmt: skip
 SANDBOX = ("python3-starlette", "python3-uvicorn", "python3-trustme", "python3-jwt", "python3-jsonschema", "python3-referencing")

@@ -93,6 +93,13 @@ class Machine:
         self._nspawn.wait(BOOT_PATIENCE)
         self._nspawn = None
 
+    def remount_var(self, mode: str) -> None:
+        """`ro` or `rw`: the disk under /var, as an error of the file system does it, for everything that has it mounted."""
+        eventually(
+            lambda: subprocess.run(["mount", "-o", f"remount,{mode}", str(self.var)], capture_output=True, check=False).returncode == 0,
+            f"/var is {mode}",
+        )  # fmt: skip
+
     def close(self) -> None:
         """Stop and leave nothing."""
         if self._nspawn is not None:

@@ -12,6 +12,8 @@ def test_postfix_goes_and_its_stranded_mail_is_named(machine: Machine, installat
     assert "postfix" in re.search(r"will be REMOVED:\n(.*)\n", installation).group(1)  # type: ignore[union-attr]
     assert f"Postfix left {STUCK} undelivered message(s) in /var/spool/postfix" in installation
     assert machine.run("dpkg-query -W -f '${db:Status-Abbrev}' postfix").stdout == "rc "
+    eventually(lambda: machine.run("ss -Hltn sport = :25").stdout == "", "its daemon, which Debian leaves running, has ended")
+    assert machine.run("systemctl --failed --plain --no-legend").stdout == ""
     assert machine.run("find /var/spool/postfix/deferred -type f | wc -l").stdout.strip() == str(STUCK)
 
 

@@ -1,0 +1,183 @@
+"""An unprivileged user, mallory, against the secret, others' mail and everybody's alarms."""
+
+import time
+
+import pytest
+
+from tests.acceptance.machine import Machine, Tenant, people
+from tests.programs import eventually
+
+SPOOL = "/var/spool/proxmox-graph-mail"
+PROTOCOL = "import json, os, socket, sys, time\npath = '/run/proxmox-graph-mail/submit'\n"
+BASIC = '"sender": "m", "recipients": ["ops@example.com"], "full_name": "", "notify": "", "wait": 0'
+
+
+def victim_s_mail_takes(host: Machine, user: str = "alice") -> float:
+    """Seconds that another user's sendmail takes now; it must succeed."""
+    started = time.monotonic()
+    host.run("printf 'Subject: alarm\\n\\nx\\n' | sendmail -odq root", user=user)
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat /etc/proxmox-graph-mail.conf", "ls /var/lib/proxmox-graph-mail", "cat /var/lib/proxmox-graph-mail/*", f"ls {SPOOL}",
+        f"ls {SPOOL}/queue", f"touch {SPOOL}/queue/x", f"touch {SPOOL}/x", "mailq", "proxmox-graph-mail queue list",
+        "proxmox-graph-mail queue flush", "proxmox-graph-mail queue remove ALL --yes", "sendmail -q", "echo > /run/proxmox-graph-mail/wake",
+        "rm -f /run/proxmox-graph-mail/submit && test ! -e /run/proxmox-graph-mail/submit", "kill $(pgrep -f 'proxmox-graph-mail run')",
+        "systemctl stop proxmox-graph-mail.socket",
+    ],
+)  # fmt: skip
+def test_a_user_cannot(host: Machine, command: str) -> None:
+    """Read the secret, the token, or others' mail; write or list the spool; run or stop the queue."""
+    host.run("printf 'Subject: x\\n\\n' | sendmail root")
+    eventually(lambda: host.status()["ActiveState"] == "active", "the runner runs")
+    done = host.run(command, user="mallory", check=False)
+    assert done.returncode != 0, done.stdout
+    assert "GRAPH" not in done.stdout
+
+
+def test_a_user_cannot_read_a_mail_by_its_name(host: Machine, tenant: Tenant) -> None:
+    """Not even one whose queue ID is known."""
+    tenant.stop()
+    queue_id = host.run("printf 'Subject: private\\n\\nx\\n' | sendmail -v root").stdout.split()[-1]
+    for path in (f"{SPOOL}/queue/{queue_id}", f"{SPOOL}/failed/{queue_id}"):
+        assert host.run(f"cat {path}", user="mallory", check=False).returncode != 0
+    assert host.run(f"proxmox-graph-mail queue show {queue_id}", user="mallory", check=False).returncode == 77
+    tenant.start()
+
+
+def test_a_user_cannot_be_another(host: Machine, tenant: Tenant) -> None:
+    """The uid is the kernel's, whatever environment, options or protocol say."""
+    host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service 2>/dev/null")
+    host.run("printf 'Subject: x\\n\\n' | USER=root LOGNAME=root HOME=/root sendmail -f root -odq root", user="mallory")
+    code = PROTOCOL + (
+        f"s = socket.socket(socket.AF_UNIX); s.connect(path); s.recv(6)\n"
+        f's.sendall(b\'{{{BASIC}, "uid": 0, "arrived": 1, "size": 1}}\\nx\'); print(s.recv(99))\n'
+    )
+    assert "queued" in host.run(["python3", "-c", code], user="mallory").stdout
+    uid = host.run("id -u mallory").stdout.strip()
+    rows = host.run("mailq --json | grep '\"uid\"'").stdout.replace(" ", "").replace(",", "").split()
+    assert rows == [f'"uid":{uid}'] * 2
+    host.run("systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket")
+
+
+def test_a_user_cannot_inject_an_envelope_field(host: Machine, tenant: Tenant) -> None:
+    """Control characters are refused by option and by protocol; nothing is queued, no recipient is added."""
+    for argv in (
+        ["-f", "m\nBcc: x@example.com", "root"],
+        ["ops@example.com\nx@example.com"],
+        ["-F", "a\r\nb", "root"],
+        ["-N", "a\nb", "root"],
+    ):
+        assert host.run(["sendmail", *argv], user="mallory", stdin="x", check=False).returncode == 65
+    code = PROTOCOL + (
+        "for who in ('a\\nb', 'a\\r\\nBcc: c', 'a\\x00b', 'a\\x1b[2J'):\n"
+        "    s = socket.socket(socket.AF_UNIX); s.connect(path); s.recv(6)\n"
+        "    asked = {'sender': who, 'recipients': ['ops@example.com'], 'full_name': '', 'notify': '', 'wait': 0, 'size': 1}\n"
+        "    s.sendall(json.dumps(asked).encode() + b'\\nx'); print(s.recv(99).decode().split()[0:2])\n"
+    )
+    assert host.run(["python3", "-c", code], user="mallory").stdout.splitlines() == ["['refused', '65']"] * 4
+    host.run("sendmail -odi -t", user="mallory", stdin="To: ops@example.com\nSubject: a\r\nBcc: x@example.com\n\nx")
+    mail = tenant.arrives("a")
+    assert "x@example.com" not in people(mail)
+
+
+@pytest.mark.parametrize("kind", ["half-open", "stalled", "flood"])
+def test_connections_of_one_user_do_not_stop_another_s_mail(host: Machine, tenant: Tenant, kind: str) -> None:
+    """400 connections held open, silent or in the middle of a request; or made and dropped as fast as can be."""
+    sent = f'{{{BASIC}, "size": 1000}}\\nhalf'
+    hold = {
+        "half-open": "s.shutdown(socket.SHUT_WR)",
+        "stalled": f"s.sendall(b'{sent}')",
+        "flood": "s.close(); held.clear(); continue",
+    }[kind]
+    code = PROTOCOL + (
+        "held, end = [], time.time() + 25\n"
+        "print('begun', flush=True)\n"
+        "while time.time() < end:\n"
+        "    if len(held) < 400:\n"
+        "        s = socket.socket(socket.AF_UNIX)\n"
+        "        try:\n"
+        f"            s.connect(path); held.append(s); {hold}\n"
+        "        except OSError: pass\n"
+        "    else: time.sleep(0.2); held.clear()\n"
+    )
+    host.run("systemctl reset-failed; systemd-run --quiet --unit=attack --uid=mallory --collect python3 -", stdin="")
+    host.run("systemctl stop attack 2>/dev/null", check=False)
+    host.write("/srv/attack.py", code)
+    host.run("systemd-run --quiet --unit=attack --uid=mallory --collect python3 /srv/attack.py")
+    eventually(
+        lambda: "dropping" in host.journal("-u", "proxmox-graph-mail-submit.socket") or kind == "flood", "the limit is reached"
+    )
+    took = [victim_s_mail_takes(host) for _ in range(5)]
+    root = [victim_s_mail_takes(host, "root") for _ in range(3)]
+    host.run("systemctl stop attack", check=False)
+    print(f"\nunder {kind}: another user's mail taken in {max(took):.2f} s at most, root's in {max(root):.2f} s")
+    assert max(took) < 5
+    assert max(root) < 1
+    assert host.status("proxmox-graph-mail-submit.socket")["ActiveState"] == "active"
+
+
+def test_two_hundred_mails_of_one_user_at_once(host: Machine, tenant: Tenant) -> None:
+    """More than one user may have receivers: the rest wait for theirs, and none is refused."""
+    code = (
+        "import subprocess\n"
+        "all = [subprocess.Popen(['sendmail', 'ops@example.com'], stdin=subprocess.PIPE) for _ in range(200)]\n"
+        "for number, one in enumerate(all):\n"
+        "    one.stdin.write(b'Subject: storm %d\\n\\nx\\n' % number); one.stdin.close()\n"
+        "print([one.wait() for one in all].count(0))\n"
+    )
+    started = time.monotonic()
+    assert host.run(["python3", "-c", code], user="www-data").stdout.strip() == "200"
+    print(f"\n200 mails of another user at once were taken in {time.monotonic() - started:.1f} s")
+    wanted = {f"storm {number}" for number in range(200)}
+    eventually(lambda: wanted <= {mail["message"]["subject"] for mail in tenant.accepted()}, "all arrive", 120)
+    assert len(tenant.accepted()) == 200
+
+
+def test_a_flood_of_one_user_s_mail_does_not_delay_another_s(host: Machine, tenant: Tenant) -> None:
+    """Users take turns: an alarm passes the 300 mails that came before it."""
+    host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service 2>/dev/null")
+    code = (
+        "import subprocess\n"
+        "for number in range(300): subprocess.run(['sendmail', '-odq', 'ops@example.com'], input=b'Subject: bulk\\n\\nx\\n', check=True)\n"
+    )
+    host.run(["python3", "-c", code])
+    victim_s_mail_takes(host)
+    tenant.control(latency=0.2)
+    host.run("systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket")
+    tenant.arrives("alarm")
+    tenant.control(latency=0.0)
+    place = [mail["message"]["subject"] for mail in tenant.accepted()].index("alarm")
+    print(f"\nthe alarm was number {place + 1} of 301")
+    assert place < 12
+    eventually(lambda: len(tenant.accepted()) == 301, "the rest arrives", 120)
+
+
+def test_giants_leave_room_for_others(host: Machine, tenant: Tenant) -> None:
+    """One user fills what he may, half of the free disk; he is told so, and others' mail is taken."""
+    tenant.stop()
+    free = int(host.run("df --output=avail -B1 /var | tail -n 1").stdout)
+    statuses = []
+    for _ in range(12):
+        done = host.run("head -c 60000000 /dev/zero | sendmail -odq ops@example.com", user="mallory", check=False)
+        statuses.append(done.returncode)
+    left = int(host.run("df --output=avail -B1 /var | tail -n 1").stdout)
+    assert 0 in statuses
+    assert statuses[-1] == 75
+    assert "mail of uid" in done.stderr
+    assert "leave only" in done.stderr
+    assert left > free * 0.4
+    victim_s_mail_takes(host)
+    host.run("head -c 20000000 /dev/zero | sendmail -odq ops@example.com", user="alice")
+    host.run("proxmox-graph-mail queue remove ALL --yes")
+    tenant.start()
+
+
+def test_a_message_over_the_limit_is_refused(host: Machine) -> None:
+    """300 MB: 69, and nothing is left of it."""
+    done = host.run("head -c 300000000 /dev/zero | sendmail ops@example.com", user="mallory", check=False)
+    assert done.returncode == 69
+    assert host.run(f"du -sb {SPOOL}/queue | cut -f1").stdout.strip() < "100000"

@@ -1,0 +1,204 @@
+"""Kills, reboots, full and read-only disks, a tenant that is down or refuses: nothing is lost, everything drains by itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.acceptance.conftest import settle
+from tests.acceptance.machine import Machine, Tenant
+from tests.programs import eventually
+
+SPOOL = "/var/spool/proxmox-graph-mail"
+
+
+def submit(host: Machine, prefix: str, count: int) -> set[str]:
+    """Mails of root and of another user; their subjects."""
+    for number in range(count):
+        user = "root" if number % 2 else "alice"
+        host.run(f"printf 'Subject: {prefix} {number}\\n\\nx\\n' | sendmail ops@example.com", user=user)
+    return {f"{prefix} {number}" for number in range(count)}
+
+
+def drained(host: Machine, tenant: Tenant, subjects: set[str], patience: float = 120) -> None:
+    """All of them arrive, and the queue empties."""
+    eventually(lambda: subjects <= {mail["message"]["subject"] for mail in tenant.accepted()}, "all arrive", patience)
+    eventually(lambda: host.run("mailq").stdout == "Mail queue is empty\n", "the queue is empty", patience)
+
+
+def shown(host: Machine, words: str) -> None:
+    """The state is visible in mailq, in systemctl status and in the journal."""
+    eventually(lambda: words in host.run("mailq").stdout, f"mailq says {words!r}")
+    eventually(
+        lambda: words in host.run("systemctl status --no-pager -l proxmox-graph-mail", check=False).stdout, "so does systemctl"
+    )
+    assert words in host.journal("-t", "proxmox-graph-mail/runner")
+
+
+def test_the_remote_is_down_and_comes_back(host: Machine, tenant: Tenant) -> None:
+    """Deferred, with the reason; then everything goes by itself, the old and the new."""
+    tenant.stop()
+    subjects = submit(host, "down", 6)
+    shown(host, "cannot connect to login.microsoftonline.com")
+    assert "6 deferred" in eventually(
+        lambda: "6 deferred" in host.status()["StatusText"] and host.status()["StatusText"], "the count is right"
+    )
+    tenant.start()
+    drained(host, tenant, subjects, 150)
+
+
+def test_a_wrong_secret_then_the_right_one(host: Machine, tenant: Tenant) -> None:
+    """Held; the admin mends the file, and no command is needed."""
+    settle(host, tenant, GRAPH_CLIENT_SECRET="wrong~secret")
+    subjects = submit(host, "wrong secret", 6)
+    shown(host, "the client secret is wrong")
+    assert "status=held" in host.journal("-t", "proxmox-graph-mail/runner")
+    settle(host, tenant)
+    drained(host, tenant, subjects)
+
+
+def test_the_secret_from_systemd_creds(host: Machine, tenant: Tenant) -> None:
+    """Encrypted in /etc/credstore.encrypted, or named by LoadCredentialEncrypted=; the settings file has none."""
+    settle(host, tenant)
+    host.run("sed -i /GRAPH_CLIENT_SECRET/d /etc/proxmox-graph-mail.conf")
+    secret = tenant.about["secret"]
+    try:
+        host.run("systemctl stop proxmox-graph-mail.service 2>/dev/null; mkdir -p -m 700 /etc/credstore.encrypted")
+        host.run(
+            "systemd-creds encrypt --with-key=host --name=graph_client_secret - /etc/credstore.encrypted/graph_client_secret",
+            stdin=secret,
+        )
+        drained(host, tenant, submit(host, "credstore", 2))
+        host.run(
+            "systemctl stop proxmox-graph-mail.service 2>/dev/null; mv /etc/credstore.encrypted/graph_client_secret /etc/pgm.cred"
+        )
+        host.run("rm -rf /var/lib/proxmox-graph-mail/* && mkdir -p /etc/systemd/system/proxmox-graph-mail.service.d")
+        host.write(
+            "/etc/systemd/system/proxmox-graph-mail.service.d/secret.conf",
+            "[Service]\nLoadCredentialEncrypted=graph_client_secret:/etc/pgm.cred\n",
+        )
+        host.run("systemctl daemon-reload")
+        drained(host, tenant, submit(host, "load credential", 2))
+        # The admin's own flush has no credential; the runner that it wakes has.
+        host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.service 2>/dev/null")
+        host.run("printf 'Subject: flushed\\n\\n' | sendmail -odq ops@example.com")
+        assert host.run("proxmox-graph-mail queue flush").stdout.startswith("1 sent")
+        assert (
+            secret
+            not in host.run(
+                "systemctl show proxmox-graph-mail.service; cat /proc/$(pgrep -f 'proxmox-graph-mail run')/environ"
+            ).stdout
+        )
+    finally:
+        host.run("rm -rf /etc/systemd/system/proxmox-graph-mail.service.d /etc/pgm.cred; systemctl daemon-reload")
+        host.run("systemctl stop proxmox-graph-mail.service 2>/dev/null; systemctl start proxmox-graph-mail.path")
+
+
+def test_the_cluster_s_settings_do_no_harm(host: Machine, tenant: Tenant) -> None:
+    """/etc/pve/priv is root's alone, as pmxcfs makes it: the queue runner goes on with the host's own file."""
+    host.run("mkdir -p /etc/pve/priv && echo GRAPH_SENDER=other@example.com > /etc/pve/priv/proxmox-graph-mail.conf")
+    host.run("chown -R root:www-data /etc/pve && chmod 700 /etc/pve/priv && chmod 600 /etc/pve/priv/*")
+    host.run("systemctl stop proxmox-graph-mail.service 2>/dev/null")
+    drained(host, tenant, submit(host, "on a cluster", 2))
+    host.run("rm -r /etc/pve")
+
+
+def test_the_runner_is_killed_again_and_again(host: Machine, tenant: Tenant) -> None:
+    """SIGKILL with mail in flight: systemd starts it again, nothing is lost, and no more comes twice than was in flight."""
+    tenant.control(latency=0.3)
+    subjects = submit(host, "killed", 24)
+    for _ in range(4):
+        pid = eventually(
+            lambda: host.status()["MainPID"] != "0" and tenant.control()["counts"]["in_flight"] and host.status()["MainPID"],
+            "it sends",
+        )
+        host.run(f"kill -9 {pid}", check=False)
+    tenant.control(latency=0.0)
+    drained(host, tenant, subjects)
+    got = [mail["message"]["subject"] for mail in tenant.accepted()]
+    print(f"\n24 mails, four kills: {len(got) - 24} came twice")
+    assert len(got) <= 24 + 16
+    ids: dict[str, set[str]] = {mail["message"]["subject"]: set() for mail in tenant.accepted()}
+    for mail in tenant.accepted():
+        ids[mail["message"]["subject"]].add(mail["message"]["internetMessageId"])
+    assert all(len(found) == 1 for found in ids.values())
+
+
+def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, tenant: Tenant) -> None:
+    """Killed with the same mail in hand, three times: the others go first, then that one is held and named."""
+    tenant.control(faults=[{"on": "sendMail", "do": "hang", "times": 10, "seconds": 60}])
+    host.run("printf 'Subject: deadly\\n\\n' | sendmail ops@example.com")
+    for _ in range(3):
+        eventually(lambda: tenant.control()["counts"]["in_flight"] == 1, "it is in flight")
+        host.run(f"kill -9 {host.status()['MainPID']}")
+        tenant.control(end_hangs=True)
+        eventually(lambda: tenant.control()["counts"]["in_flight"] == 0, "the request is over")
+    shown(host, "the queue runner ended 3 times with this message in hand")
+    tenant.control(faults=[])
+    others = submit(host, "innocent", 3)
+    eventually(lambda: others <= {mail["message"]["subject"] for mail in tenant.accepted()}, "the others arrive")
+    host.run("proxmox-graph-mail queue retry ALL")
+    drained(host, tenant, {"deadly"})
+
+
+@contextmanager
+def full_disk(host: Machine) -> Iterator[None]:
+    """/var has no byte left, not even root's reserve."""
+    host.run(
+        "fallocate -l $(df --output=avail -B1 /var | tail -n 1) /var/ballast; cat /dev/zero > /var/ballast2 2>/dev/null; sync",
+        check=False,
+    )
+    try:
+        yield
+    finally:
+        host.run("rm -f /var/ballast /var/ballast2; sync")
+
+
+def test_a_full_disk_refuses_and_loses_nothing(host: Machine, tenant: Tenant) -> None:
+    """sendmail says 75 and why; what was in the queue is sent; room again, and all is as before."""
+    tenant.stop()
+    before = submit(host, "before it was full", 4)
+    with full_disk(host):
+        for user in ("root", "alice"):
+            done = host.run("printf 'Subject: refused\\n\\nx\\n' | sendmail ops@example.com", user=user, check=False)
+            assert done.returncode == 75
+            assert "disk" in done.stderr, done.stderr
+            assert "refused: " in host.journal("-t", "proxmox-graph-mail/sendmail")
+        tenant_log = host.run("stat -f -c %a /var").stdout
+        assert tenant_log.strip() == "0"
+        tenant.start()  # its own folder is elsewhere
+        drained(host, tenant, before, 150)
+    after = submit(host, "after", 2)
+    drained(host, tenant, after)
+    assert not any(mail["message"]["subject"] == "refused" for mail in tenant.accepted())
+
+
+def test_a_read_only_var_refuses_and_loses_nothing(host: Machine, tenant: Tenant) -> None:
+    """As ext4 does after an error: sendmail says 75; sent mails are not sent again; writable again, all goes on."""
+    tenant.control(latency=0.5)
+    before = submit(host, "before", 8)
+    host.remount_var("ro")
+    try:
+        for user in ("root", "alice"):
+            done = host.run("printf 'Subject: refused\\n\\nx\\n' | sendmail ops@example.com", user=user, check=False)
+            assert done.returncode == 75
+            assert "Read-only file system" in done.stderr
+        eventually(lambda: before <= {mail["message"]["subject"] for mail in tenant.accepted()}, "what was queued is sent")
+    finally:
+        host.remount_var("rw")
+        tenant.control(latency=0.0)
+    drained(host, tenant, before | submit(host, "after", 2))
+    assert len(tenant.accepted()) == 10
+
+
+def test_a_reboot_with_a_full_queue(host: Machine, tenant: Tenant) -> None:
+    """Shut down in order, and once by a crash: the queue is there, and drains without a command after the boot."""
+    for end in (host.shut_down, host.crash):
+        tenant.stop()
+        subjects = submit(host, f"across {end.__name__}", 20)
+        end()
+        host.boot()
+        assert host.run("mailq --json | grep -c '\"id\"'").stdout.strip() == "20"
+        eventually(lambda: host.status()["ActiveState"] == "active", "the runner is started by the boot, for mail waits")
+        tenant.start()
+        host.run("systemctl restart proxmox-graph-mail")  # instead of waiting for the minute of the next attempt
+        host.run("sendmail -q")
+        drained(host, tenant, subjects)
