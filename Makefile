@@ -1,4 +1,4 @@
-# One command per habit. Everything runs in .venv, which is made when it is needed.
+# One command per habit. What is Python runs in .venv, which is made when it is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +6,15 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench deb acceptance clean
 help:
-	@echo 'make demo   hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
-	@echo 'make test   the tests'
-	@echo 'make lint   ruff and mypy'
-	@echo 'make bench  what sendmail costs, against a bare start of Python'
-	@echo 'make clean  remove what the others made'
+	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
+	@echo 'make test        the tests'
+	@echo 'make lint        ruff and mypy, man pages where mandoc is there'
+	@echo 'make bench       what sendmail costs, against a bare start of Python'
+	@echo 'make deb         the Debian package, into dist/ (Debian 13, or mmdebstrap and root)'
+	@echo 'make acceptance  the package on a booted Debian 13, with the programs that send mail (root, systemd-nspawn, mmdebstrap)'
+	@echo 'make clean       remove what the others made'
 
 $(STAMP): pyproject.toml packaging/debian13-constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,10 +31,17 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@! command -v mandoc >/dev/null || mandoc -T lint -W warning docs/man/*
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
 
+deb:
+	@packaging/build-deb
+
+acceptance: $(STAMP)
+	$(BIN)/python -m pytest tests/acceptance -s --durations=5
+
 clean:
-	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
