@@ -112,7 +112,7 @@ def tenancy(stop: threading.Event, watch: Callable[[Iterable[Path]], None]) -> T
         files = found.files()
         watch(watched())
         for path in settings_module.settings_files(os.environ):
-            if path.exists() and path.stat().st_mode & 0o007:
+            if os.access(path, os.R_OK) and path.stat().st_mode & 0o007:
                 log.line(f"warning: {path} holds the credential and everybody may read it: chmod 0640 {path}", log.WARNING)
         made, close = route(found, stop)
         return made, found.queue_lifetime, close

@@ -13,6 +13,7 @@ import _socket
 import os
 import time
 from _json import encode_basestring_ascii as _quote
+from _struct import pack
 
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError
 from proxmox_graph_mail.submission.envelope import Envelope
@@ -71,10 +72,14 @@ def _receiver(path: str) -> _socket.socket:
     pause = 0.02
     while True:
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        connection.settimeout(min(TIMEOUT, max(begun + BUSY - time.monotonic(), 0.1)))
+        seconds = min(TIMEOUT, max(begun + BUSY - time.monotonic(), 1.0))
         absent: OSError | None = None
         try:
+            # Not by settimeout: a connect that does not block would not queue for a place in a full backlog, and whoever
+            # floods it would always be first. The kernel lets those that block in by turns (unix(7), SO_SNDTIMEO).
+            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, pack("@ll", int(seconds), 0))
             connection.connect(path)
+            connection.settimeout(seconds)
             if Answer().read(connection):
                 return connection
         except BlockingIOError:

@@ -71,8 +71,11 @@ def settle(machine: Machine, tenant: Tenant, **other: str) -> None:
 @pytest.fixture
 def host(settled: Machine, tenant: Tenant) -> Iterator[Machine]:
     """The machine, its tenant as at first, its queue empty; whatever a test left is cleared up."""
+    tenant.start()
     tenant.reset()
     yield settled
-    settle(settled, tenant)
+    tenant.start()
     tenant.reset()
+    settle(settled, tenant)
+    settled.run("systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket")
     settled.run("proxmox-graph-mail queue remove ALL --yes")

@@ -27,6 +27,14 @@ change = sys.stdin.buffer.read() or None
 with urllib.request.urlopen("https://graph.microsoft.com/_sandbox", change, 20) as answer:
     sys.stdout.write(answer.read().decode())
 """
+UNIT = """
+[Service]
+WorkingDirectory=/srv/project
+Environment=PYTHONDONTWRITEBYTECODE=1
+ExecStart=python3 -m tests.sandbox /srv/tenant --port 443 --latency 0.02 --as-microsoft
+StandardOutput=append:/srv/tenant/log
+StandardError=append:/srv/tenant/log
+"""
 UP = ("running", "degraded")
 Done = subprocess.CompletedProcess[str]
 
@@ -93,13 +101,6 @@ class Machine:
         self._nspawn.wait(BOOT_PATIENCE)
         self._nspawn = None
 
-    def remount_var(self, mode: str) -> None:
-        """`ro` or `rw`: the disk under /var, as an error of the file system does it, for everything that has it mounted."""
-        eventually(
-            lambda: subprocess.run(["mount", "-o", f"remount,{mode}", str(self.var)], capture_output=True, check=False).returncode == 0,
-            f"/var is {mode}",
-        )  # fmt: skip
-
     def close(self) -> None:
         """Stop and leave nothing."""
         if self._nspawn is not None:
@@ -159,14 +160,13 @@ class Tenant:
         self._machine = machine
 
     def start(self) -> None:
-        """Run it as a unit, and let the machine trust its CA."""
-        self._machine.run("mkdir -p /srv/tenant && touch /srv/tenant/log")
+        """Run it as a unit, if it does not run, and let the machine trust its CA."""
+        if self._machine.run("systemctl is-active tenant.service", check=False).returncode == 0:
+            return
         self._machine.run(
-            "systemctl reset-failed tenant.service 2>/dev/null; systemd-run --quiet --unit=tenant --property=WorkingDirectory=/srv/project "
-            "--setenv=PYTHONDONTWRITEBYTECODE=1 --property=StandardOutput=append:/srv/tenant/log "
-            "--property=StandardError=append:/srv/tenant/log "
-            "python3 -m tests.sandbox /srv/tenant --port 443 --latency 0.02 --as-microsoft"
+            "mkdir -p /srv/tenant && cat > /run/systemd/system/tenant.service && systemctl daemon-reload", stdin=UNIT
         )
+        self._machine.run("systemctl start tenant.service")
         eventually(lambda: self._machine.run("ss -Hltn sport = :443").stdout, "the stand-in listens")
         self._machine.run(
             "cmp -s /srv/tenant/ca.pem /usr/local/share/ca-certificates/tenant.crt || "

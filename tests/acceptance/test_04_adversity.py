@@ -37,7 +37,7 @@ def test_the_remote_is_down_and_comes_back(host: Machine, tenant: Tenant) -> Non
     """Deferred, with the reason; then everything goes by itself, the old and the new."""
     tenant.stop()
     subjects = submit(host, "down", 6)
-    shown(host, "cannot connect to login.microsoftonline.com")
+    shown(host, "cannot connect to")
     assert "6 deferred" in eventually(
         lambda: "6 deferred" in host.status()["StatusText"] and host.status()["StatusText"], "the count is right"
     )
@@ -141,15 +141,16 @@ def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, te
 
 @contextmanager
 def full_disk(host: Machine) -> Iterator[None]:
-    """/var has no byte left, not even root's reserve."""
-    host.run(
-        "fallocate -l $(df --output=avail -B1 /var | tail -n 1) /var/ballast; cat /dev/zero > /var/ballast2 2>/dev/null; sync",
-        check=False,
-    )
+    """/var has no block left, not even root's reserve."""
+    host.run("fallocate -l $(df --output=avail -B1 /var | tail -n 1) /var/ballast", check=False)
+    for size in ("1M", "4k", "4k"):  # what is left, until nothing is: the file system lets go of some blocks late
+        host.run(
+            f"dd if=/dev/zero of=/var/ballast-{size} bs={size} oflag=append conv=notrunc,fsync 2>/dev/null; sync", check=False
+        )
     try:
         yield
     finally:
-        host.run("rm -f /var/ballast /var/ballast2; sync")
+        host.run("rm -f /var/ballast*; sync")
 
 
 def test_a_full_disk_refuses_and_loses_nothing(host: Machine, tenant: Tenant) -> None:
@@ -162,8 +163,6 @@ def test_a_full_disk_refuses_and_loses_nothing(host: Machine, tenant: Tenant) ->
             assert done.returncode == 75
             assert "disk" in done.stderr, done.stderr
             assert "refused: " in host.journal("-t", "proxmox-graph-mail/sendmail")
-        tenant_log = host.run("stat -f -c %a /var").stdout
-        assert tenant_log.strip() == "0"
         tenant.start()  # its own folder is elsewhere
         drained(host, tenant, before, 150)
     after = submit(host, "after", 2)
@@ -175,7 +174,7 @@ def test_a_read_only_var_refuses_and_loses_nothing(host: Machine, tenant: Tenant
     """As ext4 does after an error: sendmail says 75; sent mails are not sent again; writable again, all goes on."""
     tenant.control(latency=0.5)
     before = submit(host, "before", 8)
-    host.remount_var("ro")
+    host.run("mount --bind -o ro /var /var")
     try:
         for user in ("root", "alice"):
             done = host.run("printf 'Subject: refused\\n\\nx\\n' | sendmail ops@example.com", user=user, check=False)
@@ -183,7 +182,7 @@ def test_a_read_only_var_refuses_and_loses_nothing(host: Machine, tenant: Tenant
             assert "Read-only file system" in done.stderr
         eventually(lambda: before <= {mail["message"]["subject"] for mail in tenant.accepted()}, "what was queued is sent")
     finally:
-        host.remount_var("rw")
+        host.run("umount /var")
         tenant.control(latency=0.0)
     drained(host, tenant, before | submit(host, "after", 2))
     assert len(tenant.accepted()) == 10
