@@ -243,7 +243,7 @@ def _origin(key: str, origin: Mapping[str, str], secrets: str | None, paths: tup
         return "the environment"
     if key and secrets and os.path.exists(Path(secrets) / key):
         return str(Path(secrets) / key)
-    return origin.get(key) or " or ".join(f"{path}{'' if os.access(path, os.R_OK) else ' (not there)'}" for path in paths)
+    return origin.get(key) or " or ".join(f"{path}{'' if os.path.exists(path) else ' (no such file)'}" for path in paths)
 
 
 def _read(path: Path) -> dict[str, tuple[str, int]]:

@@ -1,0 +1,88 @@
+"""One user's mail leaves room for others'."""
+
+import os
+
+import pytest
+
+from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission import quota
+from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.submission.quota import Quota
+from tests.programs import Host
+
+MALLORY, ALICE = 4242, 4243
+
+
+@pytest.fixture
+def spool(host: Host) -> Spool:
+    return Spool(str(host.spool))
+
+
+def put(spool: Spool, uid: int, size: int, *, failed: bool = False) -> None:
+    envelope = Envelope(sender="s", recipients=("root",), uid=uid, arrived=1.0)
+    incoming = spool.accept(envelope.encode())
+    incoming.write(b"x" * size)
+    queue_id = incoming.commit()
+    if failed:
+        spool.fail(queue_id)
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(Quota, "_free", lambda _: free)
+
+
+def test_a_user_s_mail_takes_no_more_than_it_leaves(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting, failed and coming in count together; others' do not."""
+    disk(monkeypatch, 100_000)
+    put(spool, MALLORY, 40_000)
+    put(spool, MALLORY, 40_000, failed=True)
+    put(spool, ALICE, 90_000)
+    Quota(spool, MALLORY).settle()
+    coming = spool.accept(Envelope(sender="s", recipients=("root",), uid=MALLORY, arrived=1.0).encode())
+    coming.write(b"x" * 30_000)
+    with pytest.raises(SpoolError, match=rf"mail of uid {MALLORY} would take .* leave only"):
+        Quota(spool, MALLORY).settle()
+    Quota(spool, ALICE).settle()
+    coming.discard()
+    Quota(spool, MALLORY).settle()
+
+
+def test_root_and_the_service_are_not_asked(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alarms are root's."""
+    disk(monkeypatch, 0)
+    put(spool, 0, 1000)
+    for uid in (0, os.geteuid()):
+        made = Quota(spool, uid)
+        made.grow(10 << 20)
+        made.settle()
+
+
+def test_a_growing_message_stops_when_it_exceeds_what_is_free(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """…long before it is whole."""
+    disk(monkeypatch, 5 << 20)
+    growing = Quota(spool, MALLORY)
+    for _ in range(5):
+        growing.grow(1 << 20)
+    with pytest.raises(SpoolError, match="no room"):
+        growing.grow(1 << 20)
+
+
+def test_so_many_messages_of_one_user(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """…and no more; another's is taken."""
+    monkeypatch.setattr(quota, "MESSAGES", 3)
+    disk(monkeypatch, 1 << 30)
+    for _ in range(4):
+        put(spool, MALLORY, 1)
+    with pytest.raises(SpoolError, match="3 messages of uid 4242 wait already"):
+        Quota(spool, MALLORY).settle()
+    Quota(spool, ALICE).settle()
+
+
+def test_a_damaged_file_is_nobody_s(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not stop reception."""
+    disk(monkeypatch, 10)
+    incoming = spool.accept(b"no envelope\n")
+    incoming.write(b"x" * 100)
+    incoming.commit()
+    Quota(spool, MALLORY).settle()

@@ -1,0 +1,130 @@
+"""What the package's files say, held against the program. What they do is tests/acceptance's to show."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from proxmox_graph_mail import __version__
+from proxmox_graph_mail.admin.app import app
+from proxmox_graph_mail.settings import Settings
+from tests.programs import LAUNCHER, PYTHON, TREE, Host, eventually
+
+PACKAGING = TREE / "packaging"
+DEBIAN_NAMES = {"dotenv": "python3-dotenv", "pydantic_settings": "python3-pydantic-settings"}
+
+
+def test_the_changelog_s_version_is_the_package_s() -> None:
+    """One version; the build checks it again."""
+    first = (PACKAGING / "debian" / "changelog").read_text().splitlines()[0]
+    assert first.startswith(f"proxmox-graph-mail ({__version__}) ")
+
+
+def test_every_library_that_is_imported_is_depended_on_and_no_other() -> None:
+    """Debian's Depends against the imports."""
+    imported = set()
+    for path in (TREE / "proxmox_graph_mail").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.split(".")[0] for name in names}
+    foreign = imported - sys.stdlib_module_names - {"proxmox_graph_mail"}
+    control = (PACKAGING / "debian" / "control").read_text()
+    depends = re.search(r"^Package:.*?^Depends:(.*?)^\w", control, re.MULTILINE | re.DOTALL)
+    assert depends
+    assert {DEBIAN_NAMES.get(name, f"python3-{name}") for name in foreign} == set(re.findall(r"python3-[\w-]+", depends[1]))
+
+
+def test_the_settings_page_has_every_key_and_no_other() -> None:
+    """proxmox-graph-mail.conf(5)."""
+    page = (TREE / "docs" / "man" / "proxmox-graph-mail.conf.5").read_text()
+    keys = {key for line in re.findall(r"^\.It Ev (.*)$", page, re.MULTILINE) for key in line.replace(",", " ").split()}
+    assert keys == {name.upper() for name in Settings.model_fields}
+
+
+def test_completion_and_page_know_every_verb() -> None:
+    """What typer offers, bash completes and proxmox-graph-mail(8) names."""
+    completion = (PACKAGING / "bash-completion").read_text()
+    page = (TREE / "docs" / "man" / "proxmox-graph-mail.8").read_text()
+    command = typer.main.get_command(app)
+    verbs = {name for name, verb in command.commands.items() if not verb.hidden}  # type: ignore[attr-defined]
+    queue = set(command.commands["queue"].commands)  # type: ignore[attr-defined]
+    for depth, words in ((1, verbs), (2, queue)):
+        offered = re.search(rf"{depth},\S+\) COMPREPLY=\(\$\(compgen -W '([^']*)'", completion)
+        assert offered
+        assert {word for word in offered[1].split() if not word.startswith("-")} == words
+    assert set(re.findall(r"^\.It Cm (?:queue )?(\w+)$", page, re.MULTILINE)) == verbs - {"queue"} | queue
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed; make deb looks too")
+def test_the_pages_are_clean() -> None:
+    """mandoc -T lint."""
+    pages = sorted((TREE / "docs" / "man").iterdir())
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", *pages], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_directive_of_a_sandbox_stands_under_its_reason() -> None:
+    """A comment above each group of directives in the service units."""
+    for unit in (PACKAGING / "systemd" / "proxmox-graph-mail.service", *(PACKAGING / "systemd").glob("*.d/*.conf")):
+        section = unit.read_text().partition("[Service]")[2]
+        groups = [group for group in re.split(r"\n\s*\n|\n(?=#)", section) if "=" in re.sub(r"(?m)^#.*$", "", group)]
+        sandbox = [
+            group
+            for group in groups
+            if re.search(r"^(Protect|Private|Restrict|SystemCall|NoNew|Memory|Lock)", group, re.MULTILINE)
+        ]
+        assert len(sandbox) > 5
+        assert all(group.lstrip().startswith("#") for group in sandbox), sandbox
+
+
+@pytest.fixture
+def installed(host: Host) -> Path:
+    """The launcher and the modules as the package lays them out."""
+    house = host.folder / "share"
+    shutil.copytree(TREE / "proxmox_graph_mail", house / "proxmox_graph_mail", ignore=shutil.ignore_patterns("__pycache__"))
+    script = host.folder / "sendmail"
+    script.write_text(re.sub(r"(?m)^HOUSE = .*$", f'HOUSE = "{house}"', LAUNCHER.read_text()))
+    return script
+
+
+def test_a_sendmail_that_begins_amid_an_upgrade_waits_for_its_modules(host: Host, installed: Path) -> None:
+    """The script is the new version's already, its modules come a moment later: the mail is taken, with every byte."""
+    module = host.folder / "share" / "proxmox_graph_mail" / "spool.py"
+    module.rename(host.folder / "later")
+    command = [PYTHON, "-IS", str(installed), "-odq", "root"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=host.env) as client:
+        assert client.stdin is not None
+        begun = Path(f"/proc/{client.pid}/environ")
+        eventually(lambda: b"PROXMOX_GRAPH_MAIL_BEGUN" in begun.read_bytes(), "it began anew")
+        (host.folder / "later").rename(module)
+        client.stdin.write(b"Subject: x\n\n" + b"y" * 200_000)
+        client.stdin.close()
+        assert client.wait(30) == 0
+    assert len(host.message(host.queue()[0])) == 200_012
+
+
+def test_a_sendmail_without_its_modules_says_75_and_drains(host: Host, installed: Path) -> None:
+    """An installation that is broken for good: what to do is said, and no caller dies of EPIPE."""
+    (host.folder / "share" / "proxmox_graph_mail" / "spool.py").unlink()
+    env = host.env | {"PROXMOX_GRAPH_MAIL_BEGUN": "49"}
+    command = [PYTHON, "-IS", str(installed), "root"]
+    done = subprocess.run(command, input=b"x" * 500_000, env=env, capture_output=True, check=False)
+    assert done.returncode == 75
+    assert b"apt install --reinstall proxmox-graph-mail" in done.stderr
+
+
+def test_a_link_in_the_queue_s_place_leads_root_nowhere(host: Host) -> None:
+    """The spool is the service user's: what it may do there must not make root write elsewhere."""
+    elsewhere = host.folder / "elsewhere"
+    elsewhere.mkdir()
+    (host.spool / "queue").rmdir()
+    (host.spool / "queue").symlink_to(elsewhere)
+    assert host.sendmail("-odq", "root").returncode == 75
+    assert os.listdir(elsewhere) == []
