@@ -13,7 +13,6 @@ leaves every message whole, and at worst sends again what was sent but not yet u
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +20,7 @@ from dataclasses import replace
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
 from proxmox_graph_mail.delivery.events import Events
-from proxmox_graph_mail.delivery.supervision import Supervision
+from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import Tenancy
 from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
@@ -37,6 +36,8 @@ SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
 CLOCK_STEP = 60.0
 """Seconds by which the clock may be slewed without notice."""
+UIDS_KNOWN = 50_000
+"""Messages whose owner is remembered, so that a scan need not read them again."""
 LONGEST_SLEEP = 600.0
 """Seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may."""
 
@@ -74,8 +75,7 @@ class Runner:
         self._suspension = Suspension()
         self._suspects = Suspects(spool)
         self._uids: dict[str, int] = {}
-        self._states: dict[str, str] = {}  # of those in the queue that were settled
-        self._last = ""  # the last outcome, for people
+        self._report = Report()
         self._in_flight: dict[str, Future[Delivery]] = {}
         self._shared: set[str] = set()  # put off for a reason that concerns every message
         self._sent: set[str] = set()  # sent, but the disk would not let us unlink them: never to be sent again
@@ -104,7 +104,7 @@ class Runner:
                     self._release(forget=True)
                 entries = self._scan()
                 self._dispatch(entries, senders)
-                self._supervision.status(self._summary(entries))
+                self._tell(entries)
                 now = self._clock()
                 if entries or self._in_flight:
                     busy = now
@@ -144,7 +144,7 @@ class Runner:
             if past.shared:
                 self._shared.add(entry.id)
             if past.state:
-                self._states[entry.id] = past.state
+                self._report.found(entry.id, past.state)
         for queue_id in self._suspects.deadly():
             if self._spool.due(queue_id) is not None:
                 reason = f"the queue runner ended {DEATHS} times with this message in hand (out of memory? see the journal)"
@@ -233,6 +233,8 @@ class Runner:
 
     def _uid(self, queue_id: str) -> int:
         """Whose message it is; -1 where its file is damaged or gone."""
+        if len(self._uids) > UIDS_KNOWN:
+            self._uids.clear()
         if queue_id not in self._uids:
             try:
                 self._uids[queue_id] = read_envelope(self._spool, queue_id)[0].uid
@@ -240,21 +242,14 @@ class Runner:
                 self._uids[queue_id] = -1
         return self._uids[queue_id]
 
-    def _summary(self, entries: list[Entry]) -> str:
-        """One line for `systemctl status`: the queue by state, and the last outcome."""
-        for known in (self._uids, self._states):
-            if len(known) > 2 * len(entries) + 100:
-                here = {entry.id for entry in entries}
-                for queue_id in known.keys() - here:
-                    del known[queue_id]
-        counts = Counter(self._states.get(entry.id, "queued") for entry in entries)
+    def _tell(self, entries: list[Entry]) -> None:
+        """What `systemctl status` shows."""
         try:
-            counts["failed"] = len(self._spool.scan_failed())
+            failed = len(self._spool.scan_failed())
         except SpoolError as error:
             self._say_once(str(error))
-        states = ", ".join(f"{counts[state]} {state}" for state in ("queued", "deferred", "held", "failed"))
-        trouble = f" {self._tenancy.error}." if self._tenancy.error else ""
-        return f"{states}.{trouble}{self._last}"
+            failed = 0
+        self._supervision.status(self._report.line([entry.id for entry in entries], failed, self._tenancy.error))
 
     def _put_off(self, queue_id: str, refusal: Outcome) -> None:
         """Settle a message without trying it, for a reason that others met."""
@@ -282,9 +277,7 @@ class Runner:
             tried=tried, now=now, lifetime=self._tenancy.lifetime, random=self._rng(), suspended_until=self._suspension.until,
         )  # fmt: skip
         log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
-        reason = f" ({verdict.outcome.reason})" if verdict.outcome.reason else ""
-        self._last = f" Last: {queue_id} {verdict.state} at {time.strftime('%H:%M:%S', time.localtime(now))}{reason}"
-        self._states[queue_id] = verdict.state
+        self._report.settled(queue_id, verdict.state, verdict.outcome.reason, now)
         if verdict.state == "sent":
             self._successes += 1
             self._refused.pop(queue_id, None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from proxmox_graph_mail.spool import Entry, Spool, is_id
 
-DEATHS = 3
+DEATHS = 5
 """Deaths of the runner with a message in hand after which the message is held."""
 
 

@@ -27,8 +27,8 @@ SYSTEM = ("systemd", "systemd-sysv", "dbus", "postfix", "ca-certificates", "proc
           "bash-completion", "mandoc", "openssl")  # fmt: skip
 SANDBOX = ("python3-starlette", "python3-uvicorn", "python3-trustme", "python3-jwt", "python3-jsonschema", "python3-referencing")
 LATER = ("python3-httpx", "python3-msal", "python3-pydantic-settings", "python3-tenacity", "python3-typer", "python3-rich",
-         "python3-cryptography", "python3-dotenv", "python3-click")  # fmt: skip
-"""What the package depends on."""
+         "python3-cryptography", "python3-dotenv", "python3-click", "ssl-cert")  # fmt: skip
+"""What the package depends on, and what Postfix recommends."""
 
 AGAIN = ("postfix",)
 """What is installed, and will be once more after the package took its place."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from proxmox_graph_mail.delivery.turns import DEATHS
 from tests.acceptance.conftest import settle
 from tests.acceptance.machine import Machine, Tenant
 from tests.programs import eventually
@@ -123,15 +124,15 @@ def test_the_runner_is_killed_again_and_again(host: Machine, tenant: Tenant) -> 
 
 
 def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, tenant: Tenant) -> None:
-    """Killed with the same mail in hand, three times: the others go first, then that one is held and named."""
+    """Killed with the same mail in hand again and again: the others go first, and that one is held and named."""
     tenant.control(faults=[{"on": "sendMail", "do": "hang", "times": 10, "seconds": 60}])
     host.run("printf 'Subject: deadly\\n\\n' | sendmail ops@example.com")
-    for _ in range(3):
+    for _ in range(DEATHS):
         eventually(lambda: tenant.control()["counts"]["in_flight"] == 1, "it is in flight")
         host.run(f"kill -9 {host.status()['MainPID']}")
         tenant.control(end_hangs=True)
         eventually(lambda: tenant.control()["counts"]["in_flight"] == 0, "the request is over")
-    shown(host, "the queue runner ended 3 times with this message in hand")
+    shown(host, f"the queue runner ended {DEATHS} times with this message in hand")
     tenant.control(faults=[])
     others = submit(host, "innocent", 3)
     eventually(lambda: others <= {mail["message"]["subject"] for mail in tenant.accepted()}, "the others arrive")

@@ -9,9 +9,7 @@ def test_no_secret_is_anywhere_it_must_not_be(host: Machine, tenant: Tenant) -> 
     secret, marker = tenant.about["secret"], "BODY-MARKER-7f3a"
     host.run(f"printf 'Subject: x\\n\\n{marker}\\n' | sendmail root")
     eventually(lambda: tenant.accepted(), "it arrives")
-    tokens = host.run(
-        'python3 -c \'import json,sys; print(open("/var/lib/proxmox-graph-mail/" + __import__("os").listdir("/var/lib/proxmox-graph-mail")[0]).read())\''
-    ).stdout
+    tokens = host.run("cat /var/lib/proxmox-graph-mail/*").stdout
     token = max(tokens.replace('"', " ").split(), key=len)
     assert token.count(".") == 2
     assert len(token) > 200
