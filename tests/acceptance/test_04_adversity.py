@@ -82,12 +82,9 @@ def test_the_secret_from_systemd_creds(host: Machine, tenant: Tenant) -> None:
         host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.service 2>/dev/null")
         host.run("printf 'Subject: flushed\\n\\n' | sendmail -odq ops@example.com")
         assert host.run("proxmox-graph-mail queue flush").stdout.startswith("1 sent")
-        assert (
-            secret
-            not in host.run(
-                "systemctl show proxmox-graph-mail.service; cat /proc/$(pgrep -f 'proxmox-graph-mail run')/environ"
-            ).stdout
-        )
+        seen = host.run(f"systemctl show proxmox-graph-mail.service; cat /proc/{host.status()['MainPID']}/environ").stdout
+        assert "CREDENTIALS_DIRECTORY=" in seen
+        assert secret not in seen
     finally:
         host.run("rm -rf /etc/systemd/system/proxmox-graph-mail.service.d /etc/pgm.cred; systemctl daemon-reload")
         host.run("systemctl stop proxmox-graph-mail.service 2>/dev/null; systemctl start proxmox-graph-mail.path")
@@ -106,7 +103,7 @@ def test_the_runner_is_killed_again_and_again(host: Machine, tenant: Tenant) -> 
     """SIGKILL with mail in flight: systemd starts it again, nothing is lost, and no more comes twice than was in flight."""
     tenant.control(latency=0.3)
     subjects = submit(host, "killed", 24)
-    for _ in range(4):
+    for _ in range(3):
         pid = eventually(
             lambda: host.status()["MainPID"] != "0" and tenant.control()["counts"]["in_flight"] and host.status()["MainPID"],
             "it sends",
@@ -115,8 +112,8 @@ def test_the_runner_is_killed_again_and_again(host: Machine, tenant: Tenant) -> 
     tenant.control(latency=0.0)
     drained(host, tenant, subjects)
     got = [mail["message"]["subject"] for mail in tenant.accepted()]
-    print(f"\n24 mails, four kills: {len(got) - 24} came twice")
-    assert len(got) <= 24 + 16
+    print(f"\n24 mails, three kills: {len(got) - 24} came twice")
+    assert len(got) <= 24 + 12
     ids: dict[str, set[str]] = {mail["message"]["subject"]: set() for mail in tenant.accepted()}
     for mail in tenant.accepted():
         ids[mail["message"]["subject"]].add(mail["message"]["internetMessageId"])

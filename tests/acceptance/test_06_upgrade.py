@@ -36,7 +36,7 @@ def test_an_upgrade_during_a_storm_loses_none(host: Machine, tenant: Tenant) -> 
     host.run(f"dpkg -i /root/{previous.name} 2>&1")
     host.write("/srv/storm.py", STORM)
     for user in ("root", "alice"):
-        host.run(f"systemd-run --quiet --unit=storm-{user} --uid={user} python3 /srv/storm.py {user} 20")
+        host.run(f"systemd-run --quiet --unit=storm-{user} --uid={user} python3 /srv/storm.py {user} 15")
     eventually(lambda: len(tenant.accepted()) > 10, "the storm blows")
     current = host.run("ls /root/proxmox-graph-mail_*_all.deb | grep -v previous").stdout.strip()
     for deb in (current, f"/root/{previous.name}", current):

@@ -99,7 +99,7 @@ class World:
         self.accepted.append(mail)
         folder = self.folder / "accepted"
         folder.mkdir(exist_ok=True)
-        number = len(self.accepted)
-        (folder / f"{number:04}.json").write_text(json.dumps(asdict(mail), indent=1), "utf-8")
+        name = f"{time.time_ns()}"  # it outlives a reset of the world
+        (folder / f"{name}.json").write_text(json.dumps(asdict(mail), indent=1), "utf-8")
         content = mail.message.get("body", {}).get("content", "")
-        (folder / f"{number:04}.html").write_text(content, "utf-8")
+        (folder / f"{name}.html").write_text(content, "utf-8")
