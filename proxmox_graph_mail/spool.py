@@ -5,6 +5,7 @@
     queue/.urge    an admin wants everything tried now, whatever was refused before; the runner removes it
     queue/ID.log   what happened to it so far: advisory, a line of JSON an event
     failed/ID      refused or too old: kept for the admin
+    kept/ID        sent, but smaller than it was: the original, for KEPT_AGE
     lock           held (flock) by the one queue runner; never unlinked
     in-flight      what the queue runner has in hand, so that its successor knows what it died of
 
@@ -34,6 +35,8 @@ ID_LETTERS = frozenset("0123456789ABCDEF")
 ID_LENGTH = 18
 LEFTOVER_AGE = 600
 """Seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed."""
+KEPT_AGE = 30 * 86400
+"""Seconds for which the original of a mail that was sent smaller is kept."""
 LOG_TAIL = 4 << 20
 """Bytes read of a message's log, from its end."""
 FARTHEST = 86400.0
@@ -72,11 +75,12 @@ class Spool:
         self.root = default_root() if root is None else root
         self.queue = f"{self.root}/queue"
         self.failed = f"{self.root}/failed"
+        self.kept = f"{self.root}/kept"
 
     def create(self) -> None:
         """Make the directories where they are missing (the package's come from tmpfiles.d)."""
         try:
-            for path in (self.root, self.queue, self.failed):
+            for path in (self.root, self.queue, self.failed, self.kept):
                 if not os.path.isdir(path):
                     os.makedirs(path)
                     os.chmod(path, 0o2770)  # noqa: S103 - the service group's, and nobody else's
@@ -117,8 +121,13 @@ class Spool:
         return [f"{self.queue}/{name}" for name in sorted(names + links)]
 
     def sweep(self, now: float) -> list[str]:
-        """Remove the `.ID` that killed writers left and logs whose message is gone; return what was removed."""
+        """Remove the `.ID` that killed writers left, logs whose message is gone, and originals that were kept long enough;
+        return the leftovers that were removed."""
         swept = []
+        for name in os.listdir(self.kept) if os.path.isdir(self.kept) else ():
+            path = f"{self.kept}/{name}"
+            if is_id(name.removesuffix(".log")) and os.lstat(path).st_mtime < now - KEPT_AGE:
+                os.unlink(path)
         for name in os.listdir(self.queue):
             path = f"{self.queue}/{name}"
             try:
@@ -173,6 +182,22 @@ class Spool:
     def fail(self, queue_id: str) -> None:
         """Move the message to failed/, with its log. Its bytes exist in exactly one place throughout."""
         self._move(queue_id, self.queue, self.failed)
+
+    def keep(self, queue_id: str, now: float) -> None:
+        """Move a message that was sent smaller than it was to kept/, from `now` on."""
+        try:
+            os.makedirs(self.kept, 0o770, exist_ok=True)
+            os.utime(f"{self.queue}/{queue_id}", (now, now), follow_symlinks=False)
+            self._move(queue_id, self.queue, self.kept)
+        except FileNotFoundError:
+            pass  # removed by an admin meanwhile
+        except OSError as error:
+            raise translated(error, self.kept) from error
+
+    def locate(self, queue_id: str) -> str | None:
+        """The path of a message wherever it is, or None."""
+        paths = (f"{directory}/{queue_id}" for directory in (self.queue, self.failed, self.kept))
+        return next((path for path in paths if is_id(queue_id) and os.path.lexists(path)), None)
 
     def requeue(self, queue_id: str) -> None:
         """Move the message from failed/ back into the queue, due at once."""

@@ -1,8 +1,9 @@
-"""`queue list|show|flush|retry|remove`: looking after the queue."""
+"""`queue list|show|save|flush|retry|remove`: looking after the queue."""
 
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -136,6 +137,28 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
         spool.remove(queue_id, failed=_is_failed(spool, queue_id))
         log.line(f"{queue_id}: removed unsent by uid={uid}", log.NOTICE)
     print(f"{len(chosen)} removed")
+
+
+@app.command()
+def save(
+    queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
+) -> None:
+    """Write a message as it was handed in to a new file, or to standard output: one that waits, failed, or was sent smaller."""
+    spool = Spool()
+    mailq.require_access(spool)
+    path = spool.locate(queue_id)
+    if path is None:
+        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent whole, or kept long enough")
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
+            source.readline(LINE_LIMIT)
+            # Never over a file that is there, and for the admin's eyes alone.
+            target = 1 if file == "-" else os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(target, "wb", closefd=file != "-") as copy:
+                shutil.copyfileobj(source, copy)
+    except OSError as error:
+        raise DataError(f"cannot write {printable(file)}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

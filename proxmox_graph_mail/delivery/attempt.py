@@ -3,12 +3,14 @@
 The message on disk is only read here; what becomes of it is the runner's to settle.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from proxmox_graph_mail.errors import DataError, SpoolError
+from proxmox_graph_mail.graph.fitting import Fitted, beginning, fit, megabytes
 from proxmox_graph_mail.graph.message import (
     RECIPIENT_LIMIT,
     REQUEST_LIMIT,
@@ -17,15 +19,17 @@ from proxmox_graph_mail.graph.message import (
     request_body,
 )
 from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.message.mail import Mail, Mailbox
+from proxmox_graph_mail.message.mail import Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.spool import KEPT_AGE, Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.submission.login import login_name
 
-PARSE_LIMIT = 25 << 20
-"""Bytes of a message that is taken apart at all; anything larger exceeds a Graph request by far."""
+PARSE_LIMIT = 210 << 20
+"""Bytes of a message that is taken apart whole: the 150 MB that a mailbox may send at most, in base64."""
+BEGINNING = 1 << 20
+"""Bytes that are read of anything larger."""
 
 
 class Mailer(Protocol):
@@ -51,13 +55,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt."""
+    """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `reduced` tells
+    that they have less than was handed in, so that the original is kept."""
 
     outcome: Outcome
     arrived: float = 0.0
     to: tuple[str, ...] = ()
     sent_to: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    reduced: bool = False
 
 
 def attempt(
@@ -67,22 +73,26 @@ def attempt(
     try:
         with open(spool.open(queue_id), "rb") as file:
             envelope = decode(file.readline(LINE_LIMIT))
-            data = file.read(PARSE_LIMIT + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read() if size <= PARSE_LIMIT else file.read(BEGINNING)
     except (DataError, SpoolError) as error:  # other errors are the disk's or the kernel's, and pass
         return Delivery(Outcome(Status.FAILED, f"the file in the queue is damaged: {error}", "Damaged"))
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
         return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
-    if len(data) > PARSE_LIMIT:
-        return Delivery(_too_large(len(data)), envelope.arrived, envelope.recipients)
-    return _send(queue_id, envelope, data, route, done, clock())
+    return _send(queue_id, envelope, data, size, route, done, clock())
 
 
-def _send(queue_id: str, envelope: Envelope, data: bytes, route: Route, done: Sequence[str], now: float) -> Delivery:
+def _send(
+    queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float
+) -> Delivery:  # fmt: skip
     mail = parse(data)
-    if (size := least_size(mail)) > REQUEST_LIMIT:  # before anything is escaped and so grows several times
-        return Delivery(_too_large(size), envelope.arrived, envelope.recipients)
+    del data  # it may be most of our memory
+    recipients_at_once = min(len(envelope.recipients) + len(route.directory.mail_to), RECIPIENT_LIMIT)
+    fitted = fit(mail, REQUEST_LIMIT, recipients_at_once) if size <= PARSE_LIMIT else beginning(mail, size)
+    mail = fitted.mail
+    notes = _notes(fitted, size, queue_id, route) if fitted.notes else ()
     if mail.sender is None:
         mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or login_name(envelope.uid)))
     people = recipients(envelope.recipients, mail, route.directory)
@@ -97,21 +107,27 @@ def _send(queue_id: str, envelope: Envelope, data: bytes, route: Route, done: Se
     sent = [address for address in to if address in known]
     outcome = Outcome(Status.SENT)
     for batch in _batches(people, set(sent)):
-        body = request_body(graph_message(mail, batch, at, headers=route.headers), save_to_sent_items=route.save_to_sent_items)
-        outcome = _too_large(len(body)) if len(body) > REQUEST_LIMIT else route.mailer.send_mail(route.sender, body)
+        message = graph_message(mail, batch, at, headers=route.headers, notes=notes)
+        outcome = route.mailer.send_mail(route.sender, request_body(message, save_to_sent_items=route.save_to_sent_items))
         if outcome.status is not Status.SENT:
             break
         sent += batch.addresses()
     if outcome.status is Status.SENT and people.invalid:
         reason = f"sent to {' '.join(sent)[:200]}, but not to {' '.join(people.invalid)[:200]}: that is no mail address"
         outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
-    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings)
+    if outcome.status is Status.SENT and fitted.notes:
+        outcome = replace(outcome, reason=" ".join((*fitted.notes, f"The original is kept as {queue_id}")))
+    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced=bool(fitted.notes))
 
 
-def least_size(mail: Mail) -> int:
-    """Bytes that the message's request takes at least."""
-    body = mail.html if mail.html is not None else mail.text or ""
-    return len(body) + sum(len(attachment.content) * 4 // 3 for attachment in mail.attachments)
+def _notes(fitted: Fitted, size: int, queue_id: str, route: Route) -> tuple[str, ...]:
+    """What the reader of a mail that was made smaller is told."""
+    days = KEPT_AGE // 86400
+    return (
+        f"This mail ({megabytes(size)}) is larger than Microsoft Graph takes ({megabytes(REQUEST_LIMIT)}).",
+        *fitted.notes,
+        f"The original is kept on {route.directory.host.name} for {days} days: proxmox-graph-mail queue save {queue_id} FILE",
+    )
 
 
 def _batches(people: Recipients, done: set[str]) -> list[Recipients]:
@@ -129,11 +145,3 @@ def _batches(people: Recipients, done: set[str]) -> list[Recipients]:
             Recipients(**{kind: tuple(m for k, m in part if k == kind) for kind in ("to", "cc", "bcc")})  # type: ignore[arg-type]
         )
     return batches
-
-
-def _too_large(size: int) -> Outcome:
-    reason = (
-        f"the message makes a request of {size / 1e6:.1f} MB, and Graph takes {REQUEST_LIMIT / 1e6:.0f} MB: it is kept, and sent "
-        "once this program can send large messages"
-    )
-    return Outcome(Status.HELD, reason, "TooLarge")

@@ -36,6 +36,8 @@ SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
 CLOCK_STEP = 60.0
 """Seconds by which the clock may be slewed without notice."""
+LARGE = 10 << 20
+"""Bytes of a message from which only one is in hand at a time: taken apart, each takes some five times its size of memory."""
 UIDS_KNOWN = 50_000
 """Messages whose owner is remembered, so that a scan need not read them again."""
 LONGEST_SLEEP = 600.0
@@ -76,9 +78,11 @@ class Runner:
         self._suspects = Suspects(spool)
         self._uids: dict[str, int] = {}
         self._report = Report()
+        self._large: set[str] = set()  # the last large message that was begun
         self._in_flight: dict[str, Future[Delivery]] = {}
         self._shared: set[str] = set()  # put off for a reason that concerns every message
-        self._sent: set[str] = set()  # sent, but the disk would not let us unlink them: never to be sent again
+        # Sent, but the disk would not let us unlink them: never to be sent again. True: the original is to be kept.
+        self._sent: dict[str, bool] = {}
         self._not_before: dict[str, float] = {}  # what the disk would not let us write into mtime
         self._reached: dict[str, tuple[str, ...]] = {}  # who has a message, where the disk would not let us write it down
         self._probes: dict[str, int] = {}  # how often a message was the probe of a suspended queue
@@ -204,11 +208,15 @@ class Runner:
                 continue
             if len(self._in_flight) >= (1 if self._suspension.probing else SENDERS):
                 return
+            if entry.size > LARGE and self._large.intersection(self._in_flight):
+                continue
             if self._in_flight and any(self._suspects.deaths(queue_id) for queue_id in (entry.id, *self._in_flight)):
                 return  # alone, so that it is known which of them it was
             if self._suspension.probing:
                 self._probes[entry.id] = self._probes.get(entry.id, 0) + 1
             self._suspects.record([*self._in_flight, entry.id])
+            if entry.size > LARGE:
+                self._large = {entry.id}
             done = (*history_of(self._spool, entry.id).sent_to, *self._reached.get(entry.id, ()))
             future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock)
             self._in_flight[entry.id] = future
@@ -281,7 +289,7 @@ class Runner:
         if verdict.state == "sent":
             self._successes += 1
             self._refused.pop(queue_id, None)
-            self._sent.add(queue_id)
+            self._sent[queue_id] = delivery.reduced
             self._unlink(queue_id)
             self._shared.discard(queue_id)
             self._reached.pop(queue_id, None)
@@ -311,12 +319,15 @@ class Runner:
         if self._not_before.get(queue_id, 0.0) > now:
             return True
         try:
-            self._spool.remove(queue_id)
+            if self._sent[queue_id]:
+                self._spool.keep(queue_id, now)
+            else:
+                self._spool.remove(queue_id)
         except SpoolError as error:
             self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
             self._say_once(f"{queue_id}: sent, but cannot be removed from the queue: {error}")
             return True
-        self._sent.discard(queue_id)
+        del self._sent[queue_id]
         self._not_before.pop(queue_id, None)
         return False
 

@@ -49,12 +49,15 @@ class Circumstances:
     full_name: str = ""
 
 
-def graph_message(mail: Mail, recipients: Recipients, at: Circumstances, *, headers: bool = True) -> dict[str, Any]:
-    """The `message` of sendMail. Without `headers`, for a cloud whose message has no internetMessageHeaders."""
+def graph_message(
+    mail: Mail, recipients: Recipients, at: Circumstances, *, headers: bool = True, notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The `message` of sendMail. Without `headers`, for a cloud whose message has no internetMessageHeaders. `notes` are said
+    at the top."""
     inline, attachments = _attachments(mail)
     message: dict[str, Any] = {
         "subject": _subject(mail.subject),
-        "body": {"contentType": "html", "content": _body(mail, at)},
+        "body": {"contentType": "html", "content": _body(mail, at, notes)},
         "from": {"emailAddress": {"address": at.sender, "name": display_name(mail.sender, at)}},
         "internetMessageId": message_id(mail, at),
     }
@@ -107,7 +110,7 @@ def _subject(subject: str) -> str:
     return clean if len(clean) <= SUBJECT_LIMIT else f"{clean[: SUBJECT_LIMIT - 1]}…"
 
 
-def _body(mail: Mail, at: Circumstances) -> str:
+def _body(mail: Mail, at: Circumstances, notes: tuple[str, ...]) -> str:
     if mail.html is not None:
         page = twin.legal(mail.html)
         for text in mail.appended:
@@ -117,6 +120,8 @@ def _body(mail: Mail, at: Circumstances) -> str:
         page = twin.twin(mail.text or "")
     if len(mail.subject) > SUBJECT_LIMIT:
         page = twin.prepend(page, twin.note(f"Subject: {mail.subject}"))
+    if notes:
+        page = twin.prepend(page, twin.note("\n".join(notes)))
     late = at.now - at.arrived
     if late > LATE:
         handed_in = datetime.fromtimestamp(at.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

@@ -35,8 +35,9 @@ def block(text: str) -> str:
 
 
 def note(text: str) -> str:
-    """A paragraph of our own, set off from the mail's."""
-    return f'<p style="font-family:sans-serif;font-size:9pt;border-left:3px solid #888;padding-left:6px">{html.escape(text)}</p>'
+    """A paragraph of our own, set off from the mail's; its lines stay lines."""
+    style = "font-family:sans-serif;font-size:9pt;border-left:3px solid #888;padding-left:6px"
+    return f'<p style="{style}">{html.escape(text).replace(chr(10), "<br>")}</p>'
 
 
 def prepend(page: str, fragment: str) -> str:

@@ -1,6 +1,6 @@
 """How much of the spool one user's mail may take: so that nobody fills the disk under everybody's mail.
 
-The rule: a user's mail, waiting and failed, takes at most as many bytes as it leaves free on the disk, and MESSAGES
+The rule: a user's mail, waiting, failed or kept, takes at most as many bytes as it leaves free on the disk, and MESSAGES
 messages. So there is room for the next user whatever one does, and for root, who is not asked. Reception holds it, for
 what comes over the submit socket; envelopes are read only where the whole queue is near such a size.
 
@@ -47,7 +47,8 @@ class Quota:
         if self._exempt:
             return
         free = self._free()
-        sizes = dict(file for directory in (self._spool.queue, self._spool.failed) for file in _messages(directory))
+        directories = [d for d in (self._spool.queue, self._spool.failed, self._spool.kept) if os.path.isdir(d)]
+        sizes = dict(file for directory in directories for file in _messages(directory))
         if sum(sizes.values()) <= free and len(sizes) <= MESSAGES:
             return
         own = [size for path, size in sizes.items() if _uid_of(path) == self._uid]

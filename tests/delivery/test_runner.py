@@ -178,17 +178,6 @@ def test_junk_and_damaged_files_do_not_stop_the_others(online: Host, sandbox: Sa
     assert "damaged: envelope of version 99" in log
 
 
-def test_a_message_that_is_too_large_is_held_and_does_not_hold_the_others(online: Host, sandbox: Sandbox) -> None:
-    """Over Graph's 4 MB."""
-    online.sendmail("-odq", "root", stdin=b"Subject: large\n\n" + b"x" * 5_000_000)
-    submit(online, "small", "another")
-    assert online.admin("run", "--once").returncode == 75
-    assert sorted(subjects(sandbox.accepted())) == ["another", "small"]
-    (row,) = online.rows()
-    assert (row["state"], row["size"]) == ("held", 5_000_016)
-    assert "Graph takes 4 MB" in row["reason"]
-
-
 def test_a_bad_recipient_among_good_ones_is_kept_for_the_admin(online: Host, sandbox: Sandbox) -> None:
     """The good ones have their mail; the message is in failed/ and says whom it did not reach; a retry sends none twice."""
     online.sendmail("-odq", "good@example.com", "bad@exa_mple.com")
