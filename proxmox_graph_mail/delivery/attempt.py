@@ -7,19 +7,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxmox_graph_mail.errors import DataError, SpoolError
-from proxmox_graph_mail.graph.fitting import Fitted, beginning, fit, megabytes
+from proxmox_graph_mail.graph.fitting import Fitted, beginning, fit, fit_body, fits, megabytes
 from proxmox_graph_mail.graph.message import (
     RECIPIENT_LIMIT,
     REQUEST_LIMIT,
     Circumstances,
     graph_message,
     request_body,
+    sorted_attachments,
 )
-from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.message.mail import Mailbox
+from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
+from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
 from proxmox_graph_mail.spool import KEPT_AGE, Spool
@@ -37,6 +38,9 @@ class Mailer(Protocol):
 
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send, and say what came of it."""
+
+    def send_large(self, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
+        """Send a message with files, by a way that takes any size; the code NOT_WHOLE says that there is none."""
 
     def forget_refusals(self) -> None:
         """Ask again what was refused: an admin says that something was mended."""
@@ -89,10 +93,6 @@ def _send(
 ) -> Delivery:  # fmt: skip
     mail = parse(data)
     del data  # it may be most of our memory
-    recipients_at_once = min(len(envelope.recipients) + len(route.directory.mail_to), RECIPIENT_LIMIT)
-    fitted = fit(mail, REQUEST_LIMIT, recipients_at_once) if size <= PARSE_LIMIT else beginning(mail, size)
-    mail = fitted.mail
-    notes = _notes(fitted, size, queue_id, route) if fitted.notes else ()
     if mail.sender is None:
         mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or login_name(envelope.uid)))
     people = recipients(envelope.recipients, mail, route.directory)
@@ -105,28 +105,60 @@ def _send(
     )
     known = set(done)
     sent = [address for address in to if address in known]
-    outcome = Outcome(Status.SENT)
+    # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.
+    outcome, reduced = Outcome(Status.SENT), bool(done) and not fits(mail, REQUEST_LIMIT)
     for batch in _batches(people, set(sent)):
-        message = graph_message(mail, batch, at, headers=route.headers, notes=notes)
-        outcome = route.mailer.send_mail(route.sender, request_body(message, save_to_sent_items=route.save_to_sent_items))
+        outcome, fitted = _send_batch(mail, batch, at, route, size)
+        reduced = reduced or bool(fitted.notes)
         if outcome.status is not Status.SENT:
             break
         sent += batch.addresses()
     if outcome.status is Status.SENT and people.invalid:
         reason = f"sent to {' '.join(sent)[:200]}, but not to {' '.join(people.invalid)[:200]}: that is no mail address"
         outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
-    if outcome.status is Status.SENT and fitted.notes:
-        outcome = replace(outcome, reason=" ".join((*fitted.notes, f"The original is kept as {queue_id}")))
-    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced=bool(fitted.notes))
+    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced)
 
 
-def _notes(fitted: Fitted, size: int, queue_id: str, route: Route) -> tuple[str, ...]:
+def _send_batch(mail: Mail, batch: Recipients, at: Circumstances, route: Route, size: int) -> tuple[Outcome, Fitted]:
+    """Send to some of the recipients; whole if that can be, else smaller. What came of it, and what was sent."""
+    many = len(batch)
+    remedy = ""
+    if size > PARSE_LIMIT:
+        fitted = beginning(mail, size)
+    elif fits(mail, REQUEST_LIMIT, many):
+        fitted = Fitted(mail)
+    else:
+        fitted = fit_body(mail, REQUEST_LIMIT, many)
+        inline, others = sorted_attachments(fitted.mail)
+        files = [*((attachment, True) for attachment in inline), *((attachment, False) for attachment in others)]
+        shell = replace(fitted.mail, attachments=())
+        message = graph_message(shell, batch, at, headers=route.headers, notes=_notes(fitted, size, at))
+        outcome = route.mailer.send_large(route.sender, message, files)
+        if outcome.code != NOT_WHOLE:
+            return _told(outcome, fitted, at), fitted
+        remedy = outcome.reason
+        fitted = fit(mail, REQUEST_LIMIT, many)
+    message = graph_message(fitted.mail, batch, at, headers=route.headers, notes=_notes(fitted, size, at))
+    outcome = route.mailer.send_mail(route.sender, request_body(message, save_to_sent_items=route.save_to_sent_items))
+    return _told(outcome, fitted, at, remedy), fitted
+
+
+def _told(outcome: Outcome, fitted: Fitted, at: Circumstances, remedy: str = "") -> Outcome:
+    """The outcome, with what was sent smaller in its reason."""
+    if outcome.status is not Status.SENT or not fitted.notes:
+        return outcome
+    said = " ".join((outcome.reason, *fitted.notes, f"The original is kept as {at.queue_id}"))
+    return replace(outcome, reason=f"{said.strip()}{f'; {remedy}' if remedy else ''}")
+
+
+def _notes(fitted: Fitted, size: int, at: Circumstances) -> tuple[str, ...]:
     """What the reader of a mail that was made smaller is told."""
-    days = KEPT_AGE // 86400
+    if not fitted.notes:
+        return ()
     return (
-        f"This mail ({megabytes(size)}) is larger than Microsoft Graph takes ({megabytes(REQUEST_LIMIT)}).",
+        f"This mail ({megabytes(size)}) is larger than Microsoft Graph takes.",
         *fitted.notes,
-        f"The original is kept on {route.directory.host.name} for {days} days: proxmox-graph-mail queue save {queue_id} FILE",
+        f"The original is kept on {at.host.name} for {KEPT_AGE // 86400} days: proxmox-graph-mail queue save {at.queue_id} FILE",
     )
 
 

@@ -1,6 +1,6 @@
-"""sendMail: one call, with its token and its short retries, → one outcome.
+"""Graph's requests: each with its token and its short retries, → one outcome.
 
-Within one attempt only what is certainly not sent is tried again (tenacity), for RETRY_BUDGET seconds at most and not
+Within one request only what is certainly not done is tried again (tenacity), for RETRY_BUDGET seconds at most and not
 before Retry-After; the queue does the long waiting. A 401 drops the token and tries once with a new one, with the
 claims of a continuous-access-evaluation challenge if it carries one. Nothing here raises for what Graph answers.
 """
@@ -11,27 +11,39 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import tenacity
 
 from proxmox_graph_mail.graph.credential import CredentialError, Token
+from proxmox_graph_mail.graph.draft import NO_PERMISSION, send_by_draft
 from proxmox_graph_mail.graph.http import Answer, proxied, request
 from proxmox_graph_mail.graph.outcome import GRAPH, Outcome, Status, judge_graph
 from proxmox_graph_mail.graph.retry_after import seconds as retry_after_seconds
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
 from proxmox_graph_mail.graph.transport import judge_transport
+from proxmox_graph_mail.message.mail import Attachment
 
 RETRY_BUDGET = 30.0
-"""Seconds of short retries within one attempt."""
+"""Seconds of short retries within one request."""
 _CLAIMS = re.compile(r'claims="([^"]+)"')
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one request: SENT where the status is the expected one, and then the answer's JSON object."""
+
+    outcome: Outcome
+    content: dict[str, Any]
+
+
 class GraphClient:
-    """The mailbox's sendMail. Safe for threads."""
+    """The mailbox at Graph. Safe for threads."""
 
     def __init__(
         self, http: httpx.Client, tokens: TokenCache, endpoint: str, throttle: Throttle,
@@ -42,68 +54,103 @@ class GraphClient:
         self._endpoint = endpoint
         self._throttle = throttle
         self._clock = clock
+        self._may_write = True  # until Graph says that the app lacks Mail.ReadWrite
 
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send a request made by message.request_body; return what came of it, after short retries."""
-        url = f"{self._endpoint}/v1.0/users/{quote(mailbox, safe='@')}/sendMail"
+        return self._call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body).outcome
+
+    def send_large(self, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
+        """Send a message with `files` (and whether each is inline) by way of a draft.
+
+        The code NOT_WHOLE says that it cannot be done (that the app lacks Mail.ReadWrite is remembered), and nothing was sent.
+        """
+        if not self._may_write:
+            return NO_PERMISSION
+        outcome = send_by_draft(self._call, self._put, f"/users/{quote(mailbox, safe='@')}", message, files)
+        if outcome is NO_PERMISSION:
+            self._may_write = False
+        return outcome
+
+    def forget_refusals(self) -> None:
+        """Ask Entra and Graph again although they refused a moment ago."""
+        self._tokens.forget_refusal()
+        self._may_write = True
+
+    def _call(self, method: str, path: str, body: bytes = b"", expected: int = 202) -> Reply:
+        """One request below the version, with its token and its short retries."""
+        url = f"{self._endpoint}/v1.0{path}"
         end = self._clock() + RETRY_BUDGET
         backoff = tenacity.wait_random_exponential(multiplier=1.0, max=10.0)
 
         def wait(state: tenacity.RetryCallState) -> float:
-            named = state.outcome.result().retry_after if state.outcome else 0.0
+            named = state.outcome.result().outcome.retry_after if state.outcome else 0.0
             return max(named or float(backoff(state)), self._throttle.remaining())
 
         def give_up(state: tenacity.RetryCallState) -> bool:
             return self._throttle.stopping() or self._clock() + state.upcoming_sleep > end
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda outcome: outcome.status is Status.TRANSIENT),
+            retry=tenacity.retry_if_result(lambda reply: reply.outcome.status is Status.TRANSIENT),
             wait=wait,
             stop=give_up,
             sleep=self._throttle.sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        outcome: Outcome = retrying(self._once, url, body)
-        return outcome
+        reply: Reply = retrying(self._once, method, url, body, expected)
+        return reply
 
-    def forget_refusals(self) -> None:
-        """Ask Entra again although it refused the credential a moment ago."""
-        self._tokens.forget_refusal()
-
-    def _once(self, url: str, body: bytes) -> Outcome:
+    def _once(self, method: str, url: str, body: bytes, expected: int) -> Reply:
         if (paused := self._throttle.remaining()) > 0:
-            return Outcome(Status.TRANSIENT, "Graph throttles this host", "Throttled", paused, shared=True)
+            return Reply(Outcome(Status.TRANSIENT, "Graph throttles this host", "Throttled", paused, shared=True), {})
         try:
             token = self._tokens.get()
-            outcome, challenge = self._post(url, body, token)
+            reply, challenge = self._exchange(method, url, body, token, expected)
             if challenge is not None:
                 token = self._tokens.replace(token, challenge or None)
-                outcome, _ = self._post(url, body, token)
-            if outcome.status is Status.HELD and outcome.shared:
+                reply, _ = self._exchange(method, url, body, token, expected)
+            if reply.outcome.status is Status.HELD and reply.outcome.shared:
                 self._tokens.forget(token)
         except CredentialError as error:
-            outcome = error.outcome
-        if outcome.retry_after and outcome.shared:
-            self._throttle.pause(outcome.retry_after)
-        return outcome
+            reply = Reply(error.outcome, {})
+        if reply.outcome.retry_after and reply.outcome.shared:
+            self._throttle.pause(reply.outcome.retry_after)
+        return reply
 
-    def _post(self, url: str, body: bytes, token: Token) -> tuple[Outcome, str | None]:
-        """The outcome of one request, and for a 401 the claims to ask a new token with (empty: none)."""
-        headers = {
-            "Authorization": f"Bearer {token.value}",
-            "Content-Type": "application/json",
-            "client-request-id": str(uuid.uuid4()),
-        }
+    def _exchange(self, method: str, url: str, body: bytes, token: Token, expected: int) -> tuple[Reply, str | None]:
+        """What came of one exchange, and for a 401 the claims to ask a new token with (empty: none)."""
+        headers = {"Authorization": f"Bearer {token.value}", "client-request-id": str(uuid.uuid4())}
+        if body:
+            headers["Content-Type"] = "application/json"
         try:
-            answer = request(self._http, "POST", url, content=body, headers=headers)
+            answer = request(self._http, method, url, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return judge_transport(error, url, proxied(self._http, url)), None
+            return Reply(judge_transport(error, url, proxied(self._http, url)), {}), None
         code, message = error_of(answer)
+        request_id = answer.headers.get("request-id", "")[:64]
+        if answer.status == expected:
+            return Reply(Outcome(Status.SENT, request_id=request_id), _object(answer)), None
         outcome = judge_graph(
-            answer.status, code, message,
-            retry_after=retry_after_seconds(answer.headers), request_id=answer.headers.get("request-id", "")[:64],
+            answer.status if answer.status != 202 else 200, code, message,
+            retry_after=retry_after_seconds(answer.headers), request_id=request_id,
         )  # fmt: skip
-        return outcome, claims_of(answer) if answer.status == 401 else None
+        return Reply(outcome, {}), claims_of(answer) if answer.status == 401 else None
+
+    def _put(self, url: str, content: bytes, headers: dict[str, str]) -> Answer | None:
+        """A part of an attachment to its upload session, whose URL is its own credential: no token goes there. None if the
+        connection broke; with no content, ask how far it has come."""
+        try:
+            return request(self._http, "PUT" if content else "GET", url, content=content or None, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return None
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    try:
+        found = json.loads(answer.content or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def error_of(answer: Answer) -> tuple[str, str]:

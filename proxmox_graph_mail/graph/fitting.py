@@ -40,6 +40,19 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
+def fits(mail: Mail, limit: int, recipients: int = 1) -> bool:
+    """Does the mail's request take at most `limit` bytes?"""
+    return request_size(mail) <= limit - _overhead(mail, recipients)
+
+
+def fit_body(mail: Mail, limit: int, recipients: int = 1) -> Fitted:
+    """The mail with a body that fits, whatever is attached: for a way that takes any attachment."""
+    if _body_size(mail) <= limit - _overhead(mail, recipients):
+        return Fitted(mail)
+    smaller, notes = _cut(mail, 0)
+    return Fitted(smaller, tuple(notes))
+
+
 def fit(mail: Mail, limit: int, recipients: int = 1) -> Fitted:
     """Make the mail's request, to so many recipients, take at most `limit` bytes."""
     budget = limit - _overhead(mail, recipients)

@@ -54,7 +54,7 @@ def graph_message(
 ) -> dict[str, Any]:
     """The `message` of sendMail. Without `headers`, for a cloud whose message has no internetMessageHeaders. `notes` are said
     at the top."""
-    inline, attachments = _attachments(mail)
+    inline, attachments = sorted_attachments(mail)
     message: dict[str, Any] = {
         "subject": _subject(mail.subject),
         "body": {"contentType": "html", "content": _body(mail, at, notes)},
@@ -74,7 +74,7 @@ def graph_message(
     properties = [("String 0x1042", mail.in_reply_to), ("String 0x1039", mail.references)]
     if values := [{"id": tag, "value": value} for tag, value in properties if value]:
         message["singleValueExtendedProperties"] = values
-    if files := [*(_file(a, inline=True) for a in inline), *(_file(a, inline=False) for a in attachments)]:
+    if files := [*(file_attachment(a, inline=True) for a in inline), *(file_attachment(a, inline=False) for a in attachments)]:
         message["attachments"] = files
     return message
 
@@ -162,11 +162,14 @@ def _headers(mail: Mail, at: Circumstances) -> list[dict[str, str]]:
     return [{"name": name, "value": twin.visible(value)} for name, value in found]
 
 
-def _attachments(mail: Mail) -> tuple[list[Attachment], list[Attachment]]:
+def sorted_attachments(mail: Mail) -> tuple[list[Attachment], list[Attachment]]:
     """Inline ones that an HTML body shows, and the others. A Content-ID that occurs twice counts once."""
     inline, others, seen = [], [], set()
     for attachment in mail.attachments:
-        if attachment.inline and mail.html is not None and attachment.content_id not in seen:
+        # A page that shows it by its Content-ID says more than a Content-Disposition that calls it an attachment (Python's
+        # add_related does, with a file name).
+        shown = attachment.inline or bool(attachment.content_id and f"cid:{attachment.content_id}" in (mail.html or ""))
+        if shown and mail.html is not None and attachment.content_id not in seen:
             seen.add(attachment.content_id)
             inline.append(attachment)
         else:
@@ -174,7 +177,8 @@ def _attachments(mail: Mail) -> tuple[list[Attachment], list[Attachment]]:
     return inline, others
 
 
-def _file(attachment: Attachment, *, inline: bool) -> dict[str, Any]:
+def file_attachment(attachment: Attachment, *, inline: bool) -> dict[str, Any]:
+    """An attachment as Graph's fileAttachment."""
     file: dict[str, Any] = {
         "@odata.type": "#microsoft.graph.fileAttachment",
         "name": twin.visible(attachment.name) or "attachment",

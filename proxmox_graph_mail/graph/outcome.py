@@ -45,6 +45,10 @@ class Outcome:
     request_id: str = ""
 
 
+NOT_WHOLE = "NotWhole"
+"""The code of an outcome that says why a message cannot be sent whole, and what would help: it may be sent smaller."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table: what a code means and what to do about it."""

@@ -27,7 +27,7 @@ def test_no_secret_is_anywhere_it_must_not_be(host: Machine, tenant: Tenant) -> 
         assert len(text) > 100, place
         for word in words:
             assert word not in text, place
-    host.run("cat > /root/words", stdin="".join(f"{word}\n" for word in words))
+    host.run("umask 077; cat > /root/words", stdin="".join(f"{word}\n" for word in words))
     # /srv/tenant is Microsoft's, and /proc and /sys are no files.
     found = host.run(
         "find / -xdev \\( -path /proc -o -path /sys -o -path /srv/tenant -o -path /srv/project \\) -prune -o -type f -perm -004 -print0 | "

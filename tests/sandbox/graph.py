@@ -38,7 +38,7 @@ def error(status: int, code: str, message: str, headers: dict[str, str] | None =
     return JSONResponse(body, status, {"request-id": request_id, **(headers or {})})
 
 
-def token_problem(world: World, request: Request) -> Response | None:
+def token_problem(world: World, request: Request, role: str = "Mail.Send") -> Response | None:
     """Why the access token does not do, in the order Graph looks."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer" or not value:
@@ -51,7 +51,7 @@ def token_problem(world: World, request: Request) -> Response | None:
         return error(401, "InvalidAuthenticationToken", "CompactToken parsing failed with error code: 80049217")
     if value in world.revoked:
         return error(401, "InvalidAuthenticationToken", "Access token has expired or is not yet valid.")
-    if "Mail.Send" not in content["roles"] or "Mail.Send" not in world.roles:
+    if role not in content["roles"] or role not in world.roles:
         return error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
     return None
 

@@ -16,7 +16,7 @@ FEDERATION = {"issuer": "https://idp.example.com", "subject": "host:pve1", "audi
 
 @dataclass
 class Fault:
-    """Something to go wrong: at `times` requests to `on` (sendMail, token, discovery), once `after` of them went well.
+    """Something to go wrong: at `times` requests to `on` (sendMail, token, discovery, draft, attachment, session, upload, send, delete), once `after` of them went well.
 
     `do` is one of: status (with `status`, `code`, `retry_after`), hang (`seconds`), cut_before (the connection is cut when the
     request came, nothing is accepted), cut_after (accepted, then cut), status_after (accepted, then `status`), garbage (200 and
@@ -47,12 +47,27 @@ class Accepted:
 
 
 @dataclass
+class Draft:
+    """A message being made: its request, its attachments, and its upload sessions (name → description, bytes so far)."""
+
+    mailbox: str
+    message: dict[str, Any]
+    sessions: dict[str, tuple[dict[str, Any], bytearray]] = field(default_factory=dict)
+
+    def size(self) -> int:
+        """Bytes of its attachments."""
+        return sum(len(file["contentBytes"]) * 3 // 4 for file in self.message.get("attachments", []))
+
+
+@dataclass
 class Counts:
     """What a test asks about the traffic."""
 
     sendmail: int = 0
     token: int = 0
     discovery: int = 0
+    drafts: int = 0
+    uploads: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
     connections: int = 0
@@ -74,6 +89,8 @@ class World:
     token_life: int = 3599
     latency: float = 0.0
     faults: list[Fault] = field(default_factory=list)
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    mailbox_limit: int = 35_000_000  # bytes of a message (MaxSendSize)
     accepted: list[Accepted] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     revoked: set[str] = field(default_factory=set)

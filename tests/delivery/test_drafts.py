@@ -1,0 +1,142 @@
+"""Large mails by way of a draft, where the app has Mail.ReadWrite."""
+
+import random
+from base64 import b64decode
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+
+from tests.programs import Host, Sandbox
+
+NOISE = random.Random(5).randbytes(20_000_000)
+
+
+def large(size: int = 9_000_000) -> bytes:
+    """A picture that the page shows, a small file, a large one."""
+    mail = EmailMessage()
+    mail["Subject"] = "large"
+    mail.set_content("plain")
+    mail.add_alternative('<p>see <img src="cid:logo@x"></p>', subtype="html")
+    page = mail.get_payload()[1]  # type: ignore[index]
+    assert isinstance(page, EmailMessage)
+    page.add_related(NOISE[:5000], maintype="image", subtype="png", cid="<logo@x>", filename="logo.png")
+    mail.add_attachment(NOISE[:2_500_000], maintype="application", subtype="octet-stream", filename="middle.bin")
+    mail.add_attachment(NOISE[:2_800_000], maintype="application", subtype="octet-stream", filename="second.bin")
+    mail.add_attachment(NOISE[:size], maintype="application", subtype="octet-stream", filename="dump.bin")
+    return mail.as_bytes()
+
+
+@pytest.fixture
+def writing(online: Host, sandbox: Sandbox) -> Host:
+    """A host whose app may write drafts."""
+    sandbox.control(roles=["Mail.Send", "Mail.ReadWrite"])
+    return online
+
+
+def files(mail: dict[str, Any]) -> dict[str, bytes]:
+    return {file["name"]: b64decode(file["contentBytes"]) for file in mail["message"]["attachments"]}
+
+
+def arrived_whole(host: Host, sandbox: Sandbox, size: int = 9_000_000) -> None:
+    (mail,) = sandbox.accepted()
+    assert files(mail) == {
+        "logo.png": NOISE[:5000], "middle.bin": NOISE[:2_500_000], "second.bin": NOISE[:2_800_000], "dump.bin": NOISE[:size],
+    }  # fmt: skip
+    assert '<img src="cid:logo@x">' in mail["message"]["body"]["content"]
+    assert "larger than Microsoft Graph takes" not in mail["message"]["body"]["content"]
+    assert (host.queue(), host.failed()) == ([], [])
+    assert not (host.spool / "kept").exists() or list((host.spool / "kept").iterdir()) == []
+    assert sandbox.control()["drafts_left"] == 0
+    assert sandbox.counts()["leaked"] == 0
+
+
+def test_a_large_mail_arrives_whole(writing: Host, sandbox: Sandbox) -> None:
+    """Small attachments in requests, the large one in ranges, no token at the upload's URL; nothing is kept, no draft is left."""
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox)
+    assert sandbox.counts()["uploads"] == 3
+    inline = [file for file in sandbox.accepted()[0]["message"]["attachments"] if file.get("isInline")]
+    assert [(file["name"], file["contentId"]) for file in inline] == [("logo.png", "logo@x")]
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after", "status"])
+def test_a_cut_upload_goes_on_where_it_was(writing: Host, sandbox: Sandbox, fault: str) -> None:
+    """Whether the range had come or not; or where the store was busy."""
+    sandbox.faults({"on": "upload", "do": fault, "after": 1, "times": 1})
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox)
+
+
+@pytest.mark.parametrize("on", ["attachment", "session", "draft"])
+def test_a_failure_before_the_last_step_is_transient_and_leaves_no_draft(writing: Host, sandbox: Sandbox, on: str) -> None:
+    """Nothing was sent, whatever the answer; the next attempt sends it once."""
+    sandbox.faults({"on": on, "status": 500, "code": "ErrorInternalServerError"})
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 75
+    (row,) = writing.rows()
+    assert row["state"] == "deferred"
+    assert sandbox.control()["drafts_left"] == 0
+    writing.make_due()
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox)
+
+
+def test_an_unclear_send_that_did_send_is_not_sent_again(writing: Host, sandbox: Sandbox) -> None:
+    """The draft is gone: it was sent, and that is that."""
+    sandbox.faults({"on": "send", "do": "status_after", "status": 504, "code": "UnknownError"})
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox)
+    assert any("sent, for its draft is gone" in line for line in writing.syslog.read())
+
+
+def test_an_unclear_send_that_did_not_send_is_sent_again(writing: Host, sandbox: Sandbox) -> None:
+    """The draft was still there: it is deleted, and the mail is tried again."""
+    sandbox.faults({"on": "send", "do": "cut_before"})
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 75
+    assert "not sent, for its draft was still there" in writing.rows()[0]["reason"]
+    assert sandbox.control()["drafts_left"] == 0
+    writing.make_due()
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox)
+
+
+def test_a_mailbox_that_may_not_send_so_much_gets_it_smaller(writing: Host, sandbox: Sandbox) -> None:
+    """…with the limit named in the log; and no draft is left."""
+    sandbox.control(mailbox_limit=10_000_000)
+    writing.sendmail("-odq", "root", stdin=large())
+    (queue_id,) = writing.queue()
+    assert writing.admin("run", "--once").returncode == 0
+    (mail,) = sandbox.accepted()
+    assert "Left out: " in mail["message"]["body"]["content"]
+    assert "dump.bin (9.0 MB)" in mail["message"]["body"]["content"]
+    assert sandbox.control()["drafts_left"] == 0
+    assert [path.name for path in (writing.spool / "kept").iterdir()] == [queue_id]
+    assert any("Set-Mailbox -MaxSendSize" in line for line in writing.syslog.read())
+
+
+def test_a_missing_permission_is_asked_once_and_named(online: Host, sandbox: Sandbox) -> None:
+    """Three large mails, one refused draft; each arrives smaller, and the log says what would help."""
+    for _ in range(3):
+        online.sendmail("-odq", "root", stdin=large())
+    assert online.admin("run", "--once").returncode == 0
+    assert len(sandbox.accepted()) == 3
+    assert sandbox.counts()["drafts"] == 1
+    assert len([line for line in online.syslog.read() if "permission Mail.ReadWrite would let it arrive whole" in line]) == 3
+
+
+def test_a_long_body_is_cut_all_the_same(writing: Host, sandbox: Sandbox) -> None:
+    """A body cannot be uploaded; its whole text is attached, and the rest comes whole."""
+    mail = EmailMessage()
+    mail["Subject"] = "long"
+    mail.set_content("".join(f"line {number} with <some> & text\n" for number in range(200_000)))
+    mail.add_attachment(NOISE[:5_000_000], maintype="application", subtype="octet-stream", filename="dump.bin")
+    writing.sendmail("-odq", "root", stdin=mail.as_bytes())
+    assert writing.admin("run", "--once").returncode == 0
+    (arrived,) = sandbox.accepted()
+    assert set(files(arrived)) == {"message.txt.gz", "dump.bin"}
+    assert "The text is cut in the middle" in arrived["message"]["body"]["content"]
