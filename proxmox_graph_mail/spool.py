@@ -126,7 +126,8 @@ class Spool:
         swept = []
         for name in os.listdir(self.kept) if os.path.isdir(self.kept) else ():
             path = f"{self.kept}/{name}"
-            if is_id(name.removesuffix(".log")) and os.lstat(path).st_mtime < now - KEPT_AGE:
+            status = os.lstat(path)
+            if is_id(name.removesuffix(".log")) and (status.st_mtime or status.st_ctime) < now - KEPT_AGE:
                 os.unlink(path)
         for name in os.listdir(self.queue):
             path = f"{self.queue}/{name}"
@@ -187,12 +188,15 @@ class Spool:
         """Move a message that was sent smaller than it was to kept/, from `now` on."""
         try:
             os.makedirs(self.kept, 0o770, exist_ok=True)
-            os.utime(f"{self.queue}/{queue_id}", (now, now), follow_symlinks=False)
-            self._move(queue_id, self.queue, self.kept)
-        except FileNotFoundError:
-            pass  # removed by an admin meanwhile
         except OSError as error:
             raise translated(error, self.kept) from error
+        if not os.path.lexists(f"{self.queue}/{queue_id}"):
+            return  # removed by an admin meanwhile
+        self._move(queue_id, self.queue, self.kept)
+        try:
+            os.utime(f"{self.kept}/{queue_id}", (now, now), follow_symlinks=False)
+        except OSError:
+            pass  # a file that root left its own: its mtime stays 0, and sweep goes by the time of the move
 
     def locate(self, queue_id: str) -> str | None:
         """The path of a message wherever it is, or None."""

@@ -28,7 +28,7 @@ def serve(
 ) -> int:
     """Run until there is nothing left to do; return EX_OK, EX_TEMPFAIL if mail stays, EX_UNAVAILABLE if some failed.
 
-    A runner that does not run `once` and is told to stop has done what it was asked: EX_OK, whatever waits for the next.
+    A runner that does not run `once` has done what it was asked when it ends: EX_OK, whatever waits or has failed.
     `lock` is a descriptor that holds the spool's lock already, or None to wait for it (signals still end the wait as they
     end any program).
     """
@@ -57,7 +57,7 @@ def serve(
     finally:
         watcher.close()
         events.close()
-    if stop.is_set() and not once:
+    if not once:
         return EX_OK
     if runner.failed:
         return EX_UNAVAILABLE

@@ -22,12 +22,13 @@ from proxmox_graph_mail.delivery.attempt import Delivery, attempt
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
-from proxmox_graph_mail.delivery.tenancy import Tenancy
+from proxmox_graph_mail.delivery.tenancy import REREAD, Tenancy
 from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
 from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import Entry, Spool
+from proxmox_graph_mail.submission.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.submission.mailq import read_envelope
 
 SENDERS = 4
@@ -102,6 +103,8 @@ class Runner:
                 self._supervision.alive()
                 self._collect()
                 self._notice_clock()
+                if self._monotonic() - self._looked_after > 86400:
+                    self._look_after()
                 if self._spool.take_urge() or self._events.urged():
                     self._tenancy.invalidate()
                 if not self._in_flight and self._tenancy.refresh():
@@ -135,7 +138,9 @@ class Runner:
         now = self._clock()
         return any(self._is_due(entry, now) for entry in self._scan())
 
-    def _start(self, *, once: bool) -> None:
+    def _look_after(self) -> None:
+        """Clear up what others left, and report what is not ours."""
+        self._looked_after = self._monotonic()
         try:
             for path in self._spool.sweep(self._clock()):
                 log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
@@ -143,6 +148,9 @@ class Runner:
                 log.line(f"{path} is no message; left alone", log.WARNING)
         except OSError as error:
             log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)
+
+    def _start(self, *, once: bool) -> None:
+        self._look_after()
         for entry in self._scan():
             past = history_of(self._spool, entry.id)
             if past.shared:
@@ -185,6 +193,8 @@ class Runner:
         """Seconds until a message is due by the clock, or idling ends; None to wait for a sender to finish."""
         times = [max(entry.due, self._not_before.get(entry.id, 0.0)) for entry in entries if entry.id not in self._in_flight]
         future = [when - now for when in times if when > now]
+        if self._tenancy.route is None:
+            future.append(REREAD)
         if self._in_flight:
             return min(future) if future else None
         return min([*future, LONGEST_SLEEP] if entries else [max(idle_end - now, 0.0)])
@@ -245,8 +255,9 @@ class Runner:
             self._uids.clear()
         if queue_id not in self._uids:
             try:
-                self._uids[queue_id] = read_envelope(self._spool, queue_id)[0].uid
-            except (DataError, SpoolError, OSError):
+                with open(self._spool.open(queue_id), "rb") as file:
+                    self._uids[queue_id] = uid_of(file.read(UID_WITHIN))
+            except (SpoolError, OSError):
                 self._uids[queue_id] = -1
         return self._uids[queue_id]
 
@@ -270,6 +281,7 @@ class Runner:
 
     def _settle(self, queue_id: str, delivery: Delivery, *, tried: bool = True) -> None:
         """Turn an outcome into the message's next state, write the log line, and note what concerns the others."""
+        self._supervision.alive()
         now = self._clock()
         for warning in delivery.warnings:
             self._say_once(f"warning: {warning}")

@@ -54,6 +54,16 @@ class Envelope:
         return f"Envelope({self.encode().decode().strip()})"
 
 
+UID_WITHIN = 100
+"""Bytes of the first line that hold the uid: it stands before anything that a user chose."""
+
+
+def uid_of(beginning: bytes) -> int:
+    """The uid in the first UID_WITHIN bytes of a spool file, without reading the rest; -1 if there is none."""
+    digits = beginning.partition(b'"uid":')[2].partition(b",")[0]
+    return int(digits) if digits.isdigit() else -1
+
+
 def decode(line: bytes) -> Envelope:
     """The envelope of a spool file's first line.
 

@@ -37,16 +37,20 @@ def take(spool: Spool, run: str, envelope: Envelope, chunks: "Iterable[bytes]", 
         incoming = spool.accept(line)
     except SpoolAccessError as denied:  # only here: once chunks are read, another way would lose them
         return _hand_over(run, envelope, chunks, wait, denied)
-    return Taken(_fill(incoming, envelope, chunks), None)
+    return Taken(_fill(spool, incoming, envelope, chunks), None)
 
 
 def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
     """Write the message into the spool, make it safe, log it, and return its queue ID."""
-    return _fill(spool.accept(envelope.encode()), envelope, chunks)
+    return _fill(spool, spool.accept(envelope.encode()), envelope, chunks)
 
 
-def _fill(incoming: Incoming, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
+def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
     try:
+        if envelope.uid != 0:  # alarms are root's: it is not asked
+            from proxmox_graph_mail.submission.quota import measured
+
+            chunks = measured(spool, envelope.uid, chunks)
         for chunk in chunks:
             _check_size(incoming.size + len(chunk))
             incoming.write(chunk)

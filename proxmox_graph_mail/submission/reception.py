@@ -18,7 +18,6 @@ from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope
 from proxmox_graph_mail.submission.handover import message_limit
 from proxmox_graph_mail.submission.intake import store
-from proxmox_graph_mail.submission.quota import Quota
 from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
@@ -32,6 +31,8 @@ TOTAL = 60.0
 """Seconds a whole message may take."""
 CHUNK = 1 << 16
 LONGEST_WAIT = 60.0
+RECIPIENT_LIMIT = 5000
+"""Recipients of one message: more than any mailing list of a host, and no more than the queue runner reads in a moment."""
 
 
 class _Gone(Exception):  # noqa: N818 - the client's doing, nothing to report to it
@@ -53,9 +54,13 @@ def main() -> "NoReturn":
         except _Gone as gone:
             log.line(f"refused: {gone} (uid={uid})", log.WARNING)
             sys.exit(EX_TEMPFAIL)
-        _send(connection, answer)
     except OSError as error:
         log.line(f"refused: {error.strerror} on the connection", log.WARNING)
+        sys.exit(EX_TEMPFAIL)
+    try:
+        _send(connection, answer)
+    except OSError as error:  # the log must not say that a mail was refused which is in the queue
+        log.line(f"the client left before it was told: {answer} ({error.strerror or error})", log.WARNING)
         sys.exit(EX_TEMPFAIL)
     sys.exit(0)
 
@@ -73,7 +78,7 @@ def receive(connection: _socket.socket, uid: int) -> str:
     line, rest = _request_line(connection, end)
     envelope, size, wait = _request(line, uid)
     spool = Spool()
-    queue_id = store(spool, envelope, _measured(Quota(spool, uid), _content(connection, rest, size, end)))
+    queue_id = store(spool, envelope, _content(connection, rest, size, end))
     wake_or_pass(spool, default_run())
     if wait:
         from proxmox_graph_mail.submission.outcome import wait_for
@@ -85,14 +90,6 @@ def receive(connection: _socket.socket, uid: int) -> str:
             status, reason = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
         return f"outcome {status} {log.printable(reason)}"
     return f"queued {queue_id}"
-
-
-def _measured(quota: Quota, chunks: "Iterator[bytes]") -> "Iterator[bytes]":
-    """The chunks, as long as the user's quota allows them."""
-    for chunk in chunks:
-        quota.grow(len(chunk))
-        yield chunk
-    quota.settle()
 
 
 def _request_line(connection: _socket.socket, end: float) -> tuple[bytes, bytes]:
@@ -115,8 +112,8 @@ def _request(line: bytes, uid: int) -> tuple[Envelope, int, float]:
     texts = [sender, full_name, notify, *(recipients if isinstance(recipients, list) else [None])]
     if not all(isinstance(text, str) and len(text) <= 2000 for text in texts):
         raise DataError("a field of the request has the wrong type or more than 2000 characters")
-    if not recipients:
-        raise DataError("the request names no recipients")
+    if not 0 < len(recipients) <= RECIPIENT_LIMIT:
+        raise DataError(f"the request must name from 1 to {RECIPIENT_LIMIT} recipients")
     if type(size) is not int or not 0 <= size <= message_limit():
         raise DataError(f"the message's size must be from 0 to {message_limit()} bytes")
     if not isinstance(wait, int | float) or not 0 <= wait <= LONGEST_WAIT:

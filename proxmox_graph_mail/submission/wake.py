@@ -14,12 +14,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+PACKAGE_RUN = "/run/proxmox-graph-mail"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def default_run() -> str:
     """`$PROXMOX_GRAPH_MAIL_RUN`, or the package's runtime directory: the socket `submit` and the FIFO `wake`."""
-    return os.environ.get("PROXMOX_GRAPH_MAIL_RUN", "/run/proxmox-graph-mail")
+    return os.environ.get("PROXMOX_GRAPH_MAIL_RUN", PACKAGE_RUN)
 
 
 def wake(run: str) -> bool:
@@ -46,7 +47,7 @@ def wake_or_pass(spool: Spool, run: str) -> None:
     find the lock held by somebody who has yet to scan the queue, who watches it, or who scans it again after letting go.
     `$PROXMOX_GRAPH_MAIL_PASS=no` forbids it, in a sandbox from which a pass could send nothing.
     """
-    if wake(run) or os.environ.get("PROXMOX_GRAPH_MAIL_PASS") == "no":
+    if wake(run) or os.environ.get("PROXMOX_GRAPH_MAIL_PASS") == "no" or _looked_after(run):
         return
     try:
         lock = spool.lock()
@@ -57,6 +58,11 @@ def wake_or_pass(spool: Spool, run: str) -> None:
         os.close(lock)
     except (MailError, OSError):
         pass  # not this user's to start, or no process to be had: the next pass takes the mail
+
+
+def _looked_after(run: str) -> bool:
+    """Does systemd look after the queue (proxmox-graph-mail.path), so that an admin who stopped that means it?"""
+    return run == PACKAGE_RUN and os.path.isdir(run) and os.path.isdir("/run/systemd/system")
 
 
 def companion(*arguments: str) -> list[str]:

@@ -8,6 +8,7 @@ from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission import quota
 from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.submission.intake import store
 from proxmox_graph_mail.submission.quota import Quota
 from tests.programs import Host
 
@@ -48,19 +49,20 @@ def test_a_user_s_mail_takes_no_more_than_it_leaves(spool: Spool, monkeypatch: p
     Quota(spool, MALLORY).settle()
 
 
-def test_root_and_the_service_are_not_asked(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alarms are root's."""
+def test_root_is_not_asked(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alarms are root's; everybody else is, the service user's SMTP clients too."""
     disk(monkeypatch, 0)
-    put(spool, 0, 1000)
-    for uid in (0, os.geteuid()):
-        made = Quota(spool, uid)
-        made.grow(10 << 20)
-        made.settle()
+    for uid in (os.geteuid() or MALLORY, MALLORY):
+        with pytest.raises(SpoolError, match="no room"):
+            store(spool, Envelope(sender="s", recipients=("root",), uid=uid, arrived=1.0), [b"x" * (2 << 20)])
+    assert os.listdir(spool.queue) == []
+    store(spool, Envelope(sender="s", recipients=("root",), uid=0, arrived=1.0), [b"x" * (2 << 20)])
+    assert len(spool.scan()) == 1
 
 
 def test_a_growing_message_stops_when_it_exceeds_what_is_free(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """…long before it is whole."""
-    disk(monkeypatch, 5 << 20)
+    """…long before it is whole, and before sixteen like it would have filled the disk."""
+    disk(monkeypatch, 80 << 20)
     growing = Quota(spool, MALLORY)
     for _ in range(5):
         growing.grow(1 << 20)

@@ -91,12 +91,12 @@ def test_the_uid_is_the_kernel_s_word(host: Host) -> None:
     [
         b"\n", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b"null\n", b"{}\n", b'{"sender":' + b"[" * 100_000 + b"\n",
         request(sender="a\nb") + b"hello", request(recipients=["a\r\nBcc: b"]) + b"hello", request(full_name="\0") + b"hello",
-        request(recipients=[]) + b"hello", request(recipients="root") + b"hello", request(recipients=[None]) + b"hello",
+        request(recipients=[]) + b"hello", request(recipients="root") + b"hello", request(recipients=[None]) + b"hello", request(recipients=["a"] * 5001) + b"hello",
         request(recipients={"root": 1}) + b"hello", request(sender=7) + b"hello", request(sender="x" * 3000) + b"hello",
         request(size=-1), request(size="5") + b"hello", request(size=True) + b"h", request(size=10**12), request(wait=1e9),
         request(wait=float("nan")) + b"hello", request(size=3) + b"too many", b"x" * 3_000_000,
     ],
-    ids=range(23),
+    ids=range(24),
 )  # fmt: skip
 def test_what_is_not_the_protocol_is_refused_and_leaves_nothing(host: Host, data: bytes) -> None:
     """A permanent status, a reason in one line, nothing in the spool."""
@@ -148,7 +148,7 @@ def test_a_receiver_that_never_answers_costs_a_minute(host: Host) -> None:
         # The constant is ours to shorten; the way it is used is the program's.
         code = (
             f"import sys; sys.path.insert(0, {str(TREE)!r}); sys.argv = ['sendmail', 'root']\n"
-            "from proxmox_graph_mail.submission import handover; handover.BUSY = 1.0\n"
+            "from proxmox_graph_mail.submission import handover; handover.BUSY = handover.ROOT_BUSY = 1.0\n"
             "from proxmox_graph_mail.submission.sendmail import main; main()"
         )
         env = host.env | {"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"}
