@@ -138,6 +138,18 @@ def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, te
     drained(host, tenant, {"deadly"})
 
 
+def test_what_the_admin_stopped_stays_stopped(host: Machine, tenant: Tenant) -> None:
+    """Mail is taken and kept; nobody starts a pass in the units' place; started again, it goes."""
+    host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service 2>/dev/null")
+    for user in ("root", "alice"):
+        host.run("printf 'Subject: stopped\\n\\n' | sendmail ops@example.com", user=user)
+    assert host.run("pgrep -f proxmox_graph_mail", check=False).stdout == ""
+    assert "2 queued" in host.run("mailq").stdout
+    host.run("systemctl start proxmox-graph-mail.path")
+    drained(host, tenant, {"stopped"})
+    assert len(tenant.accepted()) == 2
+
+
 @contextmanager
 def full_disk(host: Machine) -> Iterator[None]:
     """/var has no block left, not even root's reserve."""

@@ -35,6 +35,7 @@ def test_an_upgrade_during_a_storm_loses_none(host: Machine, tenant: Tenant) -> 
     subprocess.run([TREE / "packaging" / "build-deb"], check=True, stdout=subprocess.DEVNULL)
     host.run(f"dpkg -i /root/{previous.name} 2>&1")
     host.write("/srv/storm.py", STORM)
+    host.run("systemctl enable --now proxmox-graph-mail-smtp.socket")
     for user in ("root", "alice"):
         host.run(f"systemd-run --quiet --unit=storm-{user} --uid={user} python3 /srv/storm.py {user} 15")
     eventually(lambda: len(tenant.accepted()) > 10, "the storm blows")
@@ -56,9 +57,9 @@ def test_an_upgrade_during_a_storm_loses_none(host: Machine, tenant: Tenant) -> 
     assert host.run("ls /usr/share/proxmox-graph-mail").stdout.split() == ["0.1.0", "proxmox-graph-mail.conf.example"]
     assert (
         host.run(
-            "systemctl is-active proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail-submit.socket"
+            "systemctl is-active proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail-submit.socket proxmox-graph-mail-smtp.socket"
         ).stdout.split()
-        == ["active"] * 3
+        == ["active"] * 4
     )
 
 
@@ -71,6 +72,7 @@ def test_postfix_back_keeps_our_queue_and_ours_again_sends_it(host: Machine, ten
     assert host.run("dpkg-query -W -f '${db:Status-Abbrev}' proxmox-graph-mail").stdout == "rc "
     assert "Postfix" in host.run("systemctl status --no-pager postfix; printf 'Subject: x\\n\\n' | sendmail root; mailq").stdout
     assert host.run("postqueue -p").stdout.count("someone@example.com") == 3
+    eventually(lambda: "master" in host.run("ss -Hltnp sport = :25").stdout, "port 25 is Postfix's again")
     assert host.run("pgrep -f 'proxmox-graph-mail run'", check=False).stdout == ""
     assert host.run("systemctl list-units --no-legend 'proxmox-graph-mail*'").stdout == ""
     assert host.run("ls /run/proxmox-graph-mail 2>/dev/null", check=False).stdout == ""
@@ -80,6 +82,7 @@ def test_postfix_back_keeps_our_queue_and_ours_again_sends_it(host: Machine, ten
     tenant.start()
     host.run("DEBIAN_FRONTEND=noninteractive apt-get install -y $(ls /root/proxmox-graph-mail_*_all.deb | grep -v previous) 2>&1")
     tenant.arrives("left behind", 90)
+    eventually(lambda: host.run("ss -Hltn sport = :25").stdout == "", "Postfix's daemon has ended this time too")
 
 
 def test_purge_leaves_nothing(host: Machine, tenant: Tenant) -> None:

@@ -83,3 +83,25 @@ def test_whatever_is_wrong_with_them_is_a_sentence_not_an_exception(
     assert seen.error.startswith("settings: ")
     assert not seen.changed()
     assert "held until they are mended" in host.syslog.read()[0]
+
+
+def test_settings_that_cannot_be_read_are_read_again_though_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault was elsewhere (a dead file system, no memory): a minute later all is well, and only then the mail is let go."""
+    import time
+
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    files = Files()
+    files.error = OSError(107, "Transport endpoint is not connected")
+    seen = files.tenancy()
+    assert seen.refresh()
+    assert (seen.changed(), seen.refresh()) == (False, False)
+    now += 61
+    assert seen.changed()
+    assert not seen.refresh()  # still broken: what is held stays held
+    now += 61
+    files.error = None
+    assert seen.refresh()
+    assert seen.route is not None
+    now += 1000
+    assert not seen.changed()
