@@ -143,7 +143,7 @@ def test_what_the_admin_stopped_stays_stopped(host: Machine, tenant: Tenant) -> 
     host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service 2>/dev/null")
     for user in ("root", "alice"):
         host.run("printf 'Subject: stopped\\n\\n' | sendmail ops@example.com", user=user)
-    assert host.run("pgrep -f proxmox_graph_mail", check=False).stdout == ""
+    assert host.run(["pgrep", "-f", "proxmox_graph_mail"], check=False).stdout == ""
     assert "2 queued" in host.run("mailq").stdout
     host.run("systemctl start proxmox-graph-mail.path")
     drained(host, tenant, {"stopped"})

@@ -73,7 +73,7 @@ def test_postfix_back_keeps_our_queue_and_ours_again_sends_it(host: Machine, ten
     assert "Postfix" in host.run("systemctl status --no-pager postfix; printf 'Subject: x\\n\\n' | sendmail root; mailq").stdout
     assert host.run("postqueue -p").stdout.count("someone@example.com") == 3
     eventually(lambda: "master" in host.run("ss -Hltnp sport = :25").stdout, "port 25 is Postfix's again")
-    assert host.run("pgrep -f 'proxmox-graph-mail run'", check=False).stdout == ""
+    assert host.run(["pgrep", "-f", "proxmox-graph-mail run"], check=False).stdout == ""
     assert host.run("systemctl list-units --no-legend 'proxmox-graph-mail*'").stdout == ""
     assert host.run("ls /run/proxmox-graph-mail 2>/dev/null", check=False).stdout == ""
     assert (
