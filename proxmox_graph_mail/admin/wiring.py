@@ -82,8 +82,6 @@ def expiry_warning(settings: Settings, ends: date | None, today: date) -> str:
 
 def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[], None]]:
     """The route, and what closes its connections. Raises SettingsError."""
-    if settings.mail_format == "mime":
-        raise SettingsError("MAIL_FORMAT=mime is not supported by this version yet; use json")
     who = credential(settings)
     if warning := expiry_warning(settings, who.ends(), date.today()):
         log.line(warning, log.WARNING)
@@ -97,6 +95,7 @@ def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[]
         directory=directory(settings),
         headers=who.cloud.headers,
         save_to_sent_items=settings.graph_save_to_sent_items,
+        mime=settings.mail_format == "mime",
     )
     return made, client.close
 

@@ -19,14 +19,21 @@ from proxmox_graph_mail.graph.message import (
     request_body,
     sorted_attachments,
 )
+from proxmox_graph_mail.graph.mime import MIME_LIMIT, mime_form
 from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
 from proxmox_graph_mail.spool import KEPT_AGE, Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.submission.header import start_of_message
 from proxmox_graph_mail.submission.login import login_name
 
+MIME_REFUSED = (
+    "ErrorMimeContentInvalid", "ErrorMimeContentConversionFailed", "ErrorMimeContentInvalidBase64String",
+    "UnableToDeserializePostBody", "ErrorInvalidRecipients", "RequestBodyRead",
+)  # fmt: skip
+"""Codes by which Graph refuses a message in its MIME form that it may take as JSON."""
 PARSE_LIMIT = 210 << 20
 """Bytes of a message that is taken apart whole: the 150 MB that a mailbox may send at most, in base64."""
 BEGINNING = 1 << 20
@@ -39,6 +46,9 @@ class Mailer(Protocol):
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send, and say what came of it."""
 
+    def send_mime(self, mailbox: str, message: bytes) -> Outcome:
+        """Send a message in its MIME form."""
+
     def send_large(self, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with files, by a way that takes any size; the code NOT_WHOLE says that there is none."""
 
@@ -48,13 +58,14 @@ class Mailer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the settings say about every message: who sends it, as whom, and who reads local mail."""
+    """What the settings say about every message: who sends it, as whom, in which form, and who reads local mail."""
 
     mailer: Mailer
     sender: str
     directory: Directory
     headers: bool = True
     save_to_sent_items: bool = False
+    mime: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,7 @@ def _send(
     queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float
 ) -> Delivery:  # fmt: skip
     mail = parse(data)
+    raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
     del data  # it may be most of our memory
     if mail.sender is None:
         mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or login_name(envelope.uid)))
@@ -108,7 +120,7 @@ def _send(
     # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.
     outcome, reduced = Outcome(Status.SENT), bool(done) and not fits(mail, REQUEST_LIMIT)
     for batch in _batches(people, set(sent)):
-        outcome, fitted = _send_batch(mail, batch, at, route, size)
+        outcome, fitted = _send_batch(mail, raw, batch, at, route, size)
         reduced = reduced or bool(fitted.notes)
         if outcome.status is not Status.SENT:
             break
@@ -119,10 +131,22 @@ def _send(
     return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced)
 
 
-def _send_batch(mail: Mail, batch: Recipients, at: Circumstances, route: Route, size: int) -> tuple[Outcome, Fitted]:
-    """Send to some of the recipients; whole if that can be, else smaller. What came of it, and what was sent."""
+def _send_batch(
+    mail: Mail, raw: bytes, batch: Recipients, at: Circumstances, route: Route, size: int
+) -> tuple[Outcome, Fitted]:  # fmt: skip
+    """Send to some of the recipients: in MIME form where there is `raw`, and Graph takes it; whole if that can be, else smaller.
+
+    What came of it, and what was sent.
+    """
     many = len(batch)
-    remedy = ""
+    remedy = "too large for the MIME form, sent in the JSON form" if not raw and (route.mime or mail.sealed) else ""
+    if raw and (form := mime_form(raw, mail, batch, at)) is not None:
+        outcome = route.mailer.send_mime(route.sender, form)
+        if outcome.status is not Status.FAILED or outcome.code not in MIME_REFUSED:
+            return outcome, Fitted(mail)
+        remedy = f"sent in the JSON form, for Graph refused the MIME form ({outcome.code})"
+    elif raw:
+        remedy = "sent in the JSON form, for its header is none of MIME's"
     if size > PARSE_LIMIT:
         fitted = beginning(mail, size)
     elif fits(mail, REQUEST_LIMIT, many):
@@ -136,7 +160,7 @@ def _send_batch(mail: Mail, batch: Recipients, at: Circumstances, route: Route, 
         outcome = route.mailer.send_large(route.sender, message, files)
         if outcome.code != NOT_WHOLE:
             return _told(outcome, fitted, at), fitted
-        remedy = outcome.reason
+        remedy = "; ".join(word for word in (remedy, outcome.reason) if word)
         fitted = fit(mail, REQUEST_LIMIT, many)
     message = graph_message(fitted.mail, batch, at, headers=route.headers, notes=_notes(fitted, size, at))
     outcome = route.mailer.send_mail(route.sender, request_body(message, save_to_sent_items=route.save_to_sent_items))
@@ -144,11 +168,12 @@ def _send_batch(mail: Mail, batch: Recipients, at: Circumstances, route: Route, 
 
 
 def _told(outcome: Outcome, fitted: Fitted, at: Circumstances, remedy: str = "") -> Outcome:
-    """The outcome, with what was sent smaller in its reason."""
-    if outcome.status is not Status.SENT or not fitted.notes:
+    """The outcome, with what was sent smaller, or otherwise than it was asked for, in its reason."""
+    if outcome.status is not Status.SENT:
         return outcome
-    said = " ".join((outcome.reason, *fitted.notes, f"The original is kept as {at.queue_id}"))
-    return replace(outcome, reason=f"{said.strip()}{f'; {remedy}' if remedy else ''}")
+    smaller = (*fitted.notes, f"The original is kept as {at.queue_id}") if fitted.notes else ()
+    said = " ".join(word for word in (outcome.reason, *smaller) if word)
+    return replace(outcome, reason="; ".join(word for word in (said, remedy) if word))
 
 
 def _notes(fitted: Fitted, size: int, at: Circumstances) -> tuple[str, ...]:

@@ -60,6 +60,11 @@ class GraphClient:
         """Send a request made by message.request_body; return what came of it, after short retries."""
         return self._call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body).outcome
 
+    def send_mime(self, mailbox: str, message: bytes) -> Outcome:
+        """Send a message in its MIME form."""
+        body = base64.b64encode(message)
+        return self._call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body, kind="text/plain").outcome
+
     def send_large(self, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with `files` (and whether each is inline) by way of a draft.
 
@@ -77,7 +82,7 @@ class GraphClient:
         self._tokens.forget_refusal()
         self._may_write = True
 
-    def _call(self, method: str, path: str, body: bytes = b"", expected: int = 202) -> Reply:
+    def _call(self, method: str, path: str, body: bytes = b"", expected: int = 202, kind: str = "application/json") -> Reply:
         """One request below the version, with its token and its short retries."""
         url = f"{self._endpoint}/v1.0{path}"
         end = self._clock() + RETRY_BUDGET
@@ -97,18 +102,18 @@ class GraphClient:
             sleep=self._throttle.sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        reply: Reply = retrying(self._once, method, url, body, expected)
+        reply: Reply = retrying(self._once, method, url, body, expected, kind)
         return reply
 
-    def _once(self, method: str, url: str, body: bytes, expected: int) -> Reply:
+    def _once(self, method: str, url: str, body: bytes, expected: int, kind: str) -> Reply:
         if (paused := self._throttle.remaining()) > 0:
             return Reply(Outcome(Status.TRANSIENT, "Graph throttles this host", "Throttled", paused, shared=True), {})
         try:
             token = self._tokens.get()
-            reply, challenge = self._exchange(method, url, body, token, expected)
+            reply, challenge = self._exchange(method, url, body, token, expected, kind)
             if challenge is not None:
                 token = self._tokens.replace(token, challenge or None)
-                reply, _ = self._exchange(method, url, body, token, expected)
+                reply, _ = self._exchange(method, url, body, token, expected, kind)
             if reply.outcome.status is Status.HELD and reply.outcome.shared:
                 self._tokens.forget(token)
         except CredentialError as error:
@@ -117,11 +122,13 @@ class GraphClient:
             self._throttle.pause(reply.outcome.retry_after)
         return reply
 
-    def _exchange(self, method: str, url: str, body: bytes, token: Token, expected: int) -> tuple[Reply, str | None]:
+    def _exchange(
+        self, method: str, url: str, body: bytes, token: Token, expected: int, kind: str
+    ) -> tuple[Reply, str | None]:  # fmt: skip
         """What came of one exchange, and for a 401 the claims to ask a new token with (empty: none)."""
         headers = {"Authorization": f"Bearer {token.value}", "client-request-id": str(uuid.uuid4())}
         if body:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = kind
         try:
             answer = request(self._http, method, url, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

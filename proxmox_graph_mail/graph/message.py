@@ -63,7 +63,7 @@ def graph_message(
     }
     for key, people in (
         ("toRecipients", recipients.to), ("ccRecipients", recipients.cc), ("bccRecipients", recipients.bcc),
-        ("replyTo", _reply_to(mail, at.host)),
+        ("replyTo", reply_to(mail, at.host)),
     ):  # fmt: skip
         if people:
             message[key] = [_recipient(mailbox) for mailbox in people]
@@ -137,7 +137,7 @@ def duration(seconds: float) -> str:
     return " ".join(words[:2]) or "0 minutes"
 
 
-def _reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:
+def reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:
     """Reply-To, else From, where it is an address that somebody elsewhere can answer to."""
     for people in (mail.reply_to, (mail.sender,) if mail.sender else ()):
         real = tuple(m for m in people if is_address(m.address) and not host.is_local(m.address.rpartition("@")[2]))

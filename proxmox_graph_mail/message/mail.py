@@ -28,9 +28,9 @@ class Mail:
     """One parsed message.
 
     `text` and `html` are the bodies, None where there is none; `appended` are texts that stand beside an HTML body
-    and are not said in it (a footer). `date` is None where the header has none or no
-    date. `headers` are all fields in order, names as written, values unfolded and decoded. `defects` says in
-    one sentence each what the parser had to repair.
+    and are not said in it (a footer). `sealed`: signed or encrypted, so that its meaning is in its bytes. `date` is None where
+    the header has none or no date. `headers` are all fields in order, names as written, values unfolded and decoded. `defects`
+    says in one sentence each what the parser had to repair.
     """
 
     subject: str = ""
@@ -47,5 +47,6 @@ class Mail:
     html: str | None = None
     appended: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    sealed: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     defects: tuple[str, ...] = field(default=(), compare=False)

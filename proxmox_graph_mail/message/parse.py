@@ -41,6 +41,7 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
+_SEALED = ("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
 MAX_PARTS = 2000
 """Leaves of a message read one by one; what a bomb of parts has beyond is attached as one."""
 MAX_DEPTH = 50
@@ -247,6 +248,7 @@ def _mail(message: Part, found: _Findings) -> Mail:
         html=found.htmls[0] if found.htmls else None,
         appended=tuple(found.texts) if found.htmls else (),
         attachments=tuple(found.attachments),
+        sealed=message.get_content_type() in _SEALED,
         headers=headers,
         defects=tuple(dict.fromkeys(found.defects)),
     )

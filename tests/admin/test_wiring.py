@@ -76,15 +76,6 @@ def test_a_proxy_that_does_not_answer_defers(online: Host, sandbox: Sandbox) -> 
     assert "cannot connect" in row["reason"]
 
 
-def test_the_mime_form_is_held_until_it_is_there(online: Host, sandbox: Sandbox) -> None:
-    """A setting that this version cannot fulfil loses nothing."""
-    online.settle(sandbox.settings(MAIL_FORMAT="mime"))
-    assert online.sendmail("-odi", "root").returncode == 75
-    (row,) = online.rows()
-    assert row["state"] == "held"
-    assert "MAIL_FORMAT=mime is not supported by this version yet" in row["reason"]
-
-
 def test_saved_to_sent_items_on_request(online: Host, sandbox: Sandbox) -> None:
     """GRAPH_SAVE_TO_SENT_ITEMS."""
     online.settle(sandbox.settings(GRAPH_SAVE_TO_SENT_ITEMS="true"))

@@ -42,6 +42,9 @@ class Mailer:
         self.sent += 1
         return Outcome(self.status, "reason")
 
+    def send_mime(self, mailbox: str, message: bytes) -> Outcome:
+        return self.send_mail(mailbox, message)
+
     def send_large(self, mailbox: str, message: object, files: object) -> Outcome:
         self.sent += 1
         return Outcome(self.status, "reason")

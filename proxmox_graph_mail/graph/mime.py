@@ -1,0 +1,152 @@
+"""A message's own bytes → the MIME form that sendMail takes: for MAIL_FORMAT=mime, and for what JSON cannot carry.
+
+Kept to the byte but for what must differ: To, Cc and Bcc are the envelope's (Graph knows no other), From is the sending mailbox,
+Message-ID and Date are there, and quoted-printable parts become base64, for Graph corrupts their soft line breaks. Nothing
+inside of a signed part is touched.
+
+Source: Graph, "user: sendMail" (MIME format); RFC 5322, RFC 2046 5.1, RFC 1847 2.1 (a signature covers the part's bytes).
+"""
+
+import binascii
+import quopri
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.header import Header
+from email.message import Message
+from email.parser import BytesHeaderParser
+from email.utils import format_datetime
+
+from proxmox_graph_mail.graph.message import Circumstances, display_name, message_id, reply_to
+from proxmox_graph_mail.message.mail import Mail, Mailbox
+from proxmox_graph_mail.message.recipients import Recipients
+
+MIME_LIMIT = 2_200_000
+"""Bytes of a message in MIME form: base64 makes 3 MB of it, and Graph is known to refuse what is larger."""
+MAX_DEPTH = 50
+
+_REPLACED = frozenset(
+    (b"to", b"cc", b"bcc", b"from", b"sender", b"return-path", b"delivered-to", b"x-original-to",
+     b"resent-to", b"resent-cc", b"resent-bcc", b"resent-from", b"resent-sender")
+)  # fmt: skip
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_END = re.compile(rb"\r?\n\r?\n")
+
+
+def mime_form(data: bytes, mail: Mail, recipients: Recipients, at: Circumstances) -> bytes | None:
+    """The message as it is handed to Graph, before base64; None if its header, or an address, is none that MIME has a form for.
+
+    `data` begins with the header.
+    """
+    newline = b"\r\n" if b"\r\n" in data[:1000] else b"\n"
+    head, body = _split(data)
+    if not all(person.address.isascii() for person in (*recipients.to, *recipients.cc, *recipients.bcc)):
+        return None
+    kept, present = [], set()
+    for field in _fields(head):
+        match = _FIELD.match(field)
+        if match is None or b"\0" in field or b"\r" in field.replace(b"\r\n", b""):
+            return None
+        name = match[1].lower()
+        if name not in _REPLACED:
+            kept.append(field if field.isascii() else _encoded(match[1], field[match.end() :], newline))
+            present.add(name)
+    ours = [("From", _mailboxes([Mailbox(display_name(mail.sender, at), at.sender)]))]
+    ours += [
+        (name, _mailboxes(people))
+        for name, people in (("To", recipients.to), ("Cc", recipients.cc), ("Bcc", recipients.bcc))
+        if people
+    ]
+    if b"reply-to" not in present and (answer_to := reply_to(mail, at.host)):
+        ours.append(("Reply-To", _mailboxes(answer_to)))
+    if b"message-id" not in present:
+        ours.append(("Message-ID", message_id(mail, at)))
+    if b"date" not in present:
+        ours.append(("Date", format_datetime(datetime.fromtimestamp(at.arrived, UTC).astimezone())))
+    if b"mime-version" not in present:
+        ours.append(("MIME-Version", "1.0"))
+    first = b"".join(f"{name}: {value}\n".encode("ascii").replace(b"\n", newline) for name, value in ours)
+    rest = b"".join(field + newline for field in kept)
+    return first + _recoded(rest + newline + body, newline, 0)
+
+
+def _encoded(name: bytes, value: bytes, newline: bytes) -> bytes:
+    """A field with raw 8-bit text (mail(1) writes such subjects) as RFC 2047 wants it."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    words = Header(" ".join(text.split()), "utf-8", maxlinelen=70, header_name=name.decode("ascii")).encode(linesep="\n")
+    return name + b": " + words.encode("ascii").replace(b"\n", newline)
+
+
+def _split(entity: bytes) -> tuple[bytes, bytes]:
+    """Header section and body, without the blank line between them."""
+    if entity.startswith((b"\n", b"\r\n")):
+        return b"", entity.partition(b"\n")[2]
+    blank = _END.search(entity)
+    return (entity[: blank.start()], entity[blank.end() :]) if blank else (entity, b"")
+
+
+def _fields(head: bytes) -> list[bytes]:
+    """The header's fields as they stand, continuation lines included, without their last line end."""
+    fields: list[bytes] = []
+    for line in head.split(b"\n"):
+        if line[:1] in (b" ", b"\t") and fields:
+            fields[-1] += b"\n" + line
+        elif line.strip():
+            fields.append(line)
+    return [field.removesuffix(b"\r") for field in fields]
+
+
+def _mailboxes(people: Iterable[Mailbox]) -> str:
+    """An address list, one a line, each name quoted or encoded (RFC 2047)."""
+    shown = []
+    for person in people:
+        name = "".join(c for c in person.name if c.isprintable())
+        if name and name.isascii():
+            name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        elif name:
+            name = Header(name, "utf-8", maxlinelen=70).encode(linesep="\n")
+        shown.append(f"{name} <{person.address}>" if name else person.address)
+    return ",\n ".join(shown)
+
+
+def _recoded(entity: bytes, newline: bytes, depth: int) -> bytes:
+    """The entity with its quoted-printable leaves in base64; what is signed, and what is no MIME, as it was."""
+    head, body = _split(entity)
+    try:
+        described: Message = BytesHeaderParser().parsebytes(head + b"\n\n")
+        kind = described.get_content_type()
+        encoding = str(described.get("Content-Transfer-Encoding", "")).strip().lower()
+        boundary = described.get_boundary() if kind.startswith("multipart/") else None
+    except (ValueError, LookupError, TypeError, AttributeError, IndexError):
+        return entity  # the standard library's parser gives up on it: Graph may look at it as it is
+    if kind in ("multipart/signed", "multipart/encrypted") or depth > MAX_DEPTH:
+        return entity
+    if boundary:
+        start = len(entity) - len(body)
+        return entity[:start] + _each_part(body, boundary.encode("utf-8", "surrogateescape"), newline, depth)
+    if encoding != "quoted-printable":
+        return entity
+    fields = [field for field in _fields(head) if not field.lower().startswith(b"content-transfer-encoding")]
+    fields.append(b"Content-Transfer-Encoding: base64")
+    content = quopri.decodestring(body)
+    lines = [binascii.b2a_base64(content[at : at + 57], newline=False) for at in range(0, len(content), 57)]
+    return newline.join(fields) + newline * 2 + newline.join(lines) + newline
+
+
+def _each_part(body: bytes, boundary: bytes, newline: bytes, depth: int) -> bytes:
+    """A multipart's body with its parts recoded, everything between them as it was."""
+    delimiter = re.compile(rb"(?:\A|(?<=\n))--" + re.escape(boundary) + rb"(--)?[ \t]*\r?(?:\n|\Z)")
+    out, at, inside = [], 0, False
+    for match in delimiter.finditer(body):
+        part = body[at : match.start()]
+        if inside:
+            # The line end before a delimiter belongs to the delimiter (RFC 2046 5.1.1).
+            end = b"\r\n" if part.endswith(b"\r\n") else b"\n" if part.endswith(b"\n") else b""
+            part = _recoded(part.removesuffix(end), newline, depth + 1) + end
+        out += [part, match[0]]
+        at, inside = match.end(), match[1] is None
+    tail = body[at:]
+    return b"".join([*out, _recoded(tail, newline, depth + 1) if inside else tail])
