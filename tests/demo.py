@@ -6,11 +6,14 @@ Graph accepted. Everything lies in .demo/ afterwards.
 """
 
 import json
+import os
+import random
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +48,44 @@ def show(number: int, mail: dict[str, Any], page: Path) -> None:
     print(f"     open {page.relative_to(TREE)}")
 
 
+def large_mail() -> bytes:
+    """20 MB: a log, which compresses, and a dump, which does not."""
+    mail = EmailMessage()
+    mail["Subject"] = "20 MB: a log and a dump"
+    mail.set_content("Attached: the log of the night, and the dump.\n")
+    mail.add_attachment("".join(f"INFO: block {n} copied\n" for n in range(200_000)), filename="night.log")
+    mail.add_attachment(
+        random.Random(1).randbytes(12_000_000), maintype="application", subtype="octet-stream", filename="dump.bin"
+    )
+    return mail.as_bytes()
+
+
+def show_large(host: Host, sandbox: Sandbox) -> None:
+    """The same large mail with and without the permission that lets it arrive whole."""
+    message = large_mail()
+    print(f"\nA mail of {len(message) / 1e6:.0f} MB; a Graph request takes 4.")
+    for roles, words in ((["Mail.Send", "Mail.ReadWrite"], "with Mail.ReadWrite"), (["Mail.Send"], "with Mail.Send alone")):
+        sandbox.control(roles=roles, forget=True)
+        for token in host.state.iterdir():
+            token.unlink()  # a token carries its permissions for an hour
+        began = time.monotonic()
+        with host.runner():
+            command = [sys.executable, "-IS", str(LAUNCHER), "root"]
+            subprocess.run(command, input=message, env=host.env, check=True)
+            eventually(sandbox.accepted, "it arrives", 120)
+            eventually(lambda: host.queue() == [], "the queue is empty")
+        (mail,) = sandbox.accepted()
+        print(f"  {words}, after {time.monotonic() - began:.1f} s:")
+        for file in mail["message"]["attachments"]:
+            print(f"     attached {file['name']} ({len(file['contentBytes']) * 3 / 4e6:.1f} MB)")
+        content = mail["message"]["body"]["content"]
+        for line in content.partition('padding-left:6px">')[2].partition("</p>")[0].split("<br>") if "kept on" in content else ():
+            print(f"     {line}")
+
+
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
+    os.umask(0o077)  # the settings hold a secret
     host, sandbox = Host(), Sandbox()
     try:
         host.settle(sandbox.settings())
@@ -78,7 +117,8 @@ def main() -> None:
             show(number, mail, page)
         counts = sandbox.counts()
         print(f"\n{counts['sendmail']} sendMail requests, {counts['token']} token request, queue empty.")
-        print("What the log says:")
+        show_large(host, sandbox)
+        print("\nWhat the log says:")
         for line in host.syslog.read():
             print(f"  {line}")
         (FOLDER / "log").write_text("\n".join(host.syslog.read()) + "\n", "utf-8")

@@ -9,6 +9,7 @@ import typer
 
 from proxmox_graph_mail import __version__, log
 from proxmox_graph_mail.admin import queue
+from proxmox_graph_mail.admin.preview import preview
 from proxmox_graph_mail.admin.route import route
 from proxmox_graph_mail.admin.run import IDLE, serve
 from proxmox_graph_mail.admin.wiring import become_service_user
@@ -22,6 +23,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(queue.app, name="queue")
 app.command()(route)
+app.command()(preview)
 
 
 @app.callback(invoke_without_command=True)

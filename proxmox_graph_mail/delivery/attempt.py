@@ -99,22 +99,28 @@ def attempt(
     return _send(queue_id, envelope, data, size, route, done, clock())
 
 
+def prepared(
+    queue_id: str, envelope: Envelope, data: bytes, directory: Directory, sender: str, now: float
+) -> tuple[Mail, Recipients, Circumstances]:  # fmt: skip
+    """What a message says, who gets it, and what its Graph message is made of besides."""
+    mail = parse(data)
+    user = login_name(envelope.uid)
+    if mail.sender is None:
+        mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or user))
+    people = recipients(envelope.recipients, mail, directory)
+    return mail, people, Circumstances(queue_id, envelope.arrived, now, directory.host, sender, user, envelope.full_name)
+
+
 def _send(
     queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float
 ) -> Delivery:  # fmt: skip
-    mail = parse(data)
+    mail, people, at = prepared(queue_id, envelope, data, route.directory, route.sender, now)
     raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
     del data  # it may be most of our memory
-    if mail.sender is None:
-        mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or login_name(envelope.uid)))
-    people = recipients(envelope.recipients, mail, route.directory)
     to = people.addresses()
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         return Delivery(Outcome(Status.FAILED, reason, "NoRecipient"), envelope.arrived, people.invalid, (), people.warnings)
-    at = Circumstances(
-        queue_id, envelope.arrived, now, route.directory.host, route.sender, login_name(envelope.uid), envelope.full_name
-    )
     known = set(done)
     sent = [address for address in to if address in known]
     # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.

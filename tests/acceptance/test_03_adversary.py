@@ -161,8 +161,8 @@ def test_giants_leave_room_for_others(host: Machine, tenant: Tenant) -> None:
     tenant.stop()
     free = int(host.run("df --output=avail -B1 /var | tail -n 1").stdout)
     statuses = []
-    for _ in range(12):
-        done = host.run("head -c 60000000 /dev/zero | sendmail -odq ops@example.com", user="mallory", check=False)
+    for _ in range(16):
+        done = host.run("head -c 30000000 /dev/zero | sendmail -odq ops@example.com", user="mallory", check=False)
         statuses.append(done.returncode)
     left = int(host.run("df --output=avail -B1 /var | tail -n 1").stdout)
     assert 0 in statuses
@@ -171,7 +171,7 @@ def test_giants_leave_room_for_others(host: Machine, tenant: Tenant) -> None:
     assert "leave only" in done.stderr
     assert left > free * 0.4
     victim_s_mail_takes(host)
-    host.run("head -c 20000000 /dev/zero | sendmail -odq ops@example.com", user="alice")
+    host.run("head -c 10000000 /dev/zero | sendmail -odq ops@example.com", user="alice")
     host.run("proxmox-graph-mail queue remove ALL --yes")
     tenant.start()
 

@@ -1,0 +1,122 @@
+"""`preview`: what Graph would get of a message, and why; nothing is sent."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proxmox_graph_mail import settings
+from proxmox_graph_mail.admin.wiring import directory
+from proxmox_graph_mail.delivery.attempt import prepared
+from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.graph.fitting import fit, fits, megabytes
+from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, REQUEST_LIMIT, graph_message, sorted_attachments
+from proxmox_graph_mail.graph.mime import MIME_LIMIT
+from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.message.mail import Mail
+from proxmox_graph_mail.spool import Spool, is_id
+from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.submission.header import header_recipients
+from proxmox_graph_mail.submission.login import login_name
+
+Source = Annotated[str, typer.Argument(metavar="[FILE|ID]", show_default=False)]
+
+
+def preview(
+    source: Source = "-",
+    recipients: Annotated[list[str] | None, typer.Option("--to", help="Envelope recipient of a file's mail.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the Graph message.")] = False,
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the page that the reader sees.")] = None,
+) -> None:
+    """Show what Graph would get for a message in the queue, in a file or on standard input. Nothing is sent.
+
+    Example: proxmox-graph-mail preview --to root report.eml
+    """
+    queue_id, envelope, data = _read(source, recipients or [])
+    found = settings.load()
+    book = directory(found)
+    mail, people, at = prepared(queue_id, envelope, data, book, found.graph_sender, time.time())
+    many = min(len(people), RECIPIENT_LIMIT)
+    fitted = fit(mail, REQUEST_LIMIT, many)
+    message = graph_message(fitted.mail, people, at, notes=fitted.notes)
+    if page is not None:
+        page.write_text(message["body"]["content"], "utf-8")
+    if as_json:
+        print(json.dumps(message, indent=1, ensure_ascii=False))
+        return
+    for name, value in _summary(message):
+        print(printable(f"{name + ':':<12}{value}"))
+    for recipient in envelope.recipients:
+        resolved, warnings = book.resolve(recipient)
+        if resolved != (recipient,):
+            print(printable(f"{'because:':<12}{recipient} is {', '.join(resolved)}"))
+        for warning in warnings:
+            print(printable(f"{'warning:':<12}{warning}"))
+    for address in people.invalid:
+        print(printable(f"{'nothing to:':<12}{address} is no mail address"))
+    print(f"{'form:':<12}{_form(mail, found.mail_format, len(data), many)}")
+    print(f"{'body:':<12}{_body(mail)}")
+    inline, others = sorted_attachments(mail)
+    for word, attachments in (("inline", inline), ("attached", others)):
+        for attachment in attachments:
+            size = megabytes(len(attachment.content))
+            print(printable(f"{word + ':':<12}{attachment.name} ({attachment.content_type}, {size})"))
+    for note in fitted.notes:
+        print(printable(f"{'smaller:':<12}{note}"))
+    for defect in mail.defects:
+        print(printable(f"{'repaired:':<12}{defect}"))
+
+
+def _read(source: str, recipients: list[str]) -> tuple[str, Envelope, bytes]:
+    """Queue ID, envelope and bytes of a message in the spool, a file or standard input."""
+    if is_id(source):
+        spool = Spool()
+        mailq.require_access(spool)
+        path = spool.locate(source)
+        if path is None:
+            raise DataError(f"{source}: no such message; proxmox-graph-mail queue list shows them")
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            return source, decode(file.readline(LINE_LIMIT)), file.read()
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {printable(source)}: {error.strerror}; it is a file, a queue ID or - for standard input"
+        ) from error
+    to = tuple(recipients or dict.fromkeys(header_recipients(data[: 4 << 20])) or ["root"])
+    uid = os.getuid()
+    return "0" * 18, Envelope(sender=login_name(uid), recipients=to, uid=uid, arrived=time.time()), data
+
+
+def _summary(message: dict[str, Any]) -> list[tuple[str, str]]:
+    def people(key: str) -> str:
+        found = [person["emailAddress"] for person in message.get(key, [])]
+        return ", ".join(f"{one['name']} <{one['address']}>" if one.get("name") else one["address"] for one in found)
+
+    sender = message["from"]["emailAddress"]
+    rows = [("subject", message["subject"]), ("from", f"{sender['name']} <{sender['address']}>")]
+    rows += [
+        (word, people(key))
+        for word, key in (("to", "toRecipients"), ("cc", "ccRecipients"), ("bcc", "bccRecipients"), ("reply to", "replyTo"))
+        if key in message
+    ]
+    return rows
+
+
+def _form(mail: Mail, mail_format: str, size: int, many: int) -> str:
+    if (mail.sealed or mail_format == "mime") and size <= MIME_LIMIT:
+        return f"MIME, its own bytes ({'signed or encrypted' if mail.sealed else 'MAIL_FORMAT=mime'})"
+    if fits(mail, REQUEST_LIMIT, many):
+        return "JSON, in one request"
+    return "a draft with uploaded attachments, where the app has Mail.ReadWrite; else smaller, as below"
+
+
+def _body(mail: Mail) -> str:
+    if mail.html is not None:
+        return f"HTML, {megabytes(len(mail.html))}, as it was written{' (its plain text is left out)' if mail.text else ''}"
+    return f"plain text, {megabytes(len(mail.text or ''))}, shown as a terminal would"
