@@ -1,24 +1,32 @@
-"""`make bench`: what `sendmail` costs its caller, against a bare start of Python in the same run.
+"""`make bench`: what `sendmail` costs its caller, against a bare start of Python in the same run; what large mails cost the runner.
 
 The packaged launcher, Proxmox's argv, a message of 4 kB, a spool in memory (a disk's fsync is the disk's). Exits 1 when it
-takes more than 1.6 times `python3 -IS -c pass`, or more than 12 MB.
+takes more than 1.6 times `python3 -IS -c pass`, or more than 12 MB; when the runner takes more than 5 times a mail of 35 MB
+and 80 MB, or its time grows faster than the mail.
 """
 
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from email.message import EmailMessage
 from pathlib import Path
 
-from tests.programs import LAUNCHER
+from tests.programs import LAUNCHER, Host, Sandbox
 
 PYTHON = "/usr/bin/python3"
 RUNS = 200
 RATIO_LIMIT = 1.6
 MEMORY_LIMIT = 12_000
 """Kilobytes of resident memory at most."""
+LARGE = (35, 70, 150)
+"""Megabytes of the large mails: the default limit of a mailbox, twice that, and the highest."""
+FACTOR, BASE = 5, 80
+"""A mail may take so many times its size, and the program so many megabytes, at LARGE[0]."""
+GROWTH = 1.5
 MESSAGE = b"Subject: vzdump backup status\nFrom: Proxmox VE <root>\nTo: admin@example.com\n\n" + b"INFO: a line of log\n" * 200
 
 
@@ -45,6 +53,41 @@ def seconds(command: list[str], env: dict[str, str]) -> float:
     return took
 
 
+def large(megabytes: int, host: Host, sandbox: Sandbox) -> tuple[float, float]:
+    """Peak memory (MB) and seconds of a pass that sends one mail of so many MB by way of a draft."""
+    mail = EmailMessage()
+    mail["Subject"] = "large"
+    mail.set_content("x")
+    content = random.Random(megabytes).randbytes(megabytes * 740_000)
+    mail.add_attachment(content, maintype="application", subtype="octet-stream", filename="dump.bin")
+    assert host.sendmail("-odq", "root", stdin=mail.as_bytes()).returncode == 0
+    began = time.perf_counter()
+    process = subprocess.Popen(host.admin_command("run", "--once"), env=host.env)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1000, time.perf_counter() - began
+
+
+def large_mails() -> bool:
+    """What large mails cost the queue runner; whether that is within the limits."""
+    host, sandbox = Host(), Sandbox()
+    try:
+        host.settle(sandbox.settings())
+        sandbox.control(roles=["Mail.Send", "Mail.ReadWrite"], mailbox_limit=200_000_000)
+        costs = {size: large(size, host, sandbox) for size in LARGE}
+    finally:
+        sandbox.close()
+        host.close()
+    print()
+    for size, (peak, took) in costs.items():
+        print(f"mail of {size:>3} MB        {peak:6.0f} MB   {took:4.1f} s")
+    allowed = FACTOR * LARGE[0] + BASE
+    growth = (costs[LARGE[-1]][1] / costs[LARGE[0]][1]) / (LARGE[-1] / LARGE[0])
+    print(f"limits: {allowed:.0f} MB for {LARGE[0]} MB; time per MB grows by {growth:.2f}, limit {GROWTH}")
+    return costs[LARGE[0]][0] <= allowed and growth <= GROWTH
+
+
 def main() -> None:
     memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
@@ -67,6 +110,9 @@ def main() -> None:
     print(f"sendmail              {cost:6.1f} ms   {int(peak) / 1000:.1f} MB   (median of {RUNS} pairs)")
     print(f"ratio                 {ratio:6.2f}      limits: {RATIO_LIMIT}, {MEMORY_LIMIT / 1000:.0f} MB")
     if ratio > RATIO_LIMIT or int(peak) > MEMORY_LIMIT:
+        print("over the limit")
+        sys.exit(1)
+    if not large_mails():
         print("over the limit")
         sys.exit(1)
 

@@ -9,12 +9,13 @@ Which part is the body: the first HTML, and the plain text that says the same; f
 file name (a footer) are appended; every other leaf is an attachment, so that nothing a message carries is dropped.
 """
 
-import email
+import binascii
 import email.message
 import mimetypes
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from email.feedparser import BytesFeedParser
 from email.policy import Compat32
 from email.utils import parsedate_to_datetime
 
@@ -45,6 +46,7 @@ _SEALED = ("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", 
 MAX_PARTS = 2000
 """Leaves of a message read one by one; what a bomb of parts has beyond is attached as one."""
 MAX_DEPTH = 50
+PIECE = 1 << 16
 PARAMETER_LIMIT = 4096
 """Characters read of a header with parameters: the standard library takes quadratic time over them."""
 
@@ -53,7 +55,7 @@ def parse(data: bytes) -> Mail:
     """Take a message apart. Never raises, whatever the bytes are."""
     found = _Findings()
     try:
-        message = email.message_from_bytes(_clean_header(data[start_of_message(data) :], found), policy=_POLICY)
+        message = _message(_clean_header(data[start_of_message(data) :], found))
         found.defects += [f"{type(defect).__name__}" for defect in message.defects]
         _walk(message, found, alternative=False, related=False, depth=0)
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
@@ -64,6 +66,14 @@ def parse(data: bytes) -> Mail:
         found.texts = [text]
         message = Part()
     return _mail(message, found)
+
+
+def _message(data: bytes) -> Part:
+    """The standard library's parser, fed piece by piece: handed the whole, it makes a copy of four bytes a character."""
+    parser: BytesFeedParser[Part] = BytesFeedParser(policy=_POLICY)
+    for at in range(0, len(data), PIECE):
+        parser.feed(data[at : at + PIECE])
+    return parser.close()
 
 
 class _Findings:
@@ -155,6 +165,12 @@ def _charset(part: Part) -> str | None:
 
 
 def _content(part: Part) -> bytes:
+    encoded = part.get_payload()
+    if isinstance(encoded, str) and str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64":
+        try:
+            return binascii.a2b_base64(encoded)
+        except ValueError:
+            pass  # the standard library's way repairs more, and takes four times the memory
     content = part.get_payload(decode=True)
     if isinstance(content, bytes):
         return content
