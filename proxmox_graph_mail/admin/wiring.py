@@ -85,7 +85,7 @@ def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[]
     who = credential(settings)
     if warning := expiry_warning(settings, who.ends(), date.today()):
         log.line(warning, log.WARNING)
-    hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
+    hosts = [*(urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)), *who.cloud.uploads]
     client = http.client(settings.graph_ca_file, settings.https_proxy.get_secret_value(), settings.no_proxy, hosts)
     tokens = TokenCache(state_directory(), who, client)
     mailer = GraphClient(client, tokens, who.cloud.endpoint, Throttle(stop))

@@ -3,16 +3,18 @@
 Source: Graph, "National cloud deployments" (contrib/concepts/deployments.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Base URLs, without tenant or version; `headers` is False where `message` has no internetMessageHeaders."""
+    """Base URLs, without tenant or version; `headers` is False where `message` has no internetMessageHeaders; `uploads` are the
+    hosts that upload sessions lead to."""
 
     authority: str
     endpoint: str
     headers: bool = True
+    uploads: tuple[str, ...] = ("outlook.office.com", "outlook.office365.com")
 
     @property
     def scope(self) -> str:
@@ -22,13 +24,18 @@ class Cloud:
 
 CLOUDS = {
     "global": Cloud("https://login.microsoftonline.com", "https://graph.microsoft.com"),
-    "usgov": Cloud("https://login.microsoftonline.us", "https://graph.microsoft.us"),
-    "dod": Cloud("https://login.microsoftonline.us", "https://dod-graph.microsoft.us"),
-    "china": Cloud("https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn", headers=False),
+    "usgov": Cloud("https://login.microsoftonline.us", "https://graph.microsoft.us", uploads=("outlook.office365.us",)),
+    "dod": Cloud("https://login.microsoftonline.us", "https://dod-graph.microsoft.us", uploads=("outlook-dod.office365.us",)),
+    "china": Cloud(
+        "https://login.partner.microsoftonline.cn",
+        "https://microsoftgraph.chinacloudapi.cn",
+        headers=False,
+        uploads=("partner.outlook.cn",),
+    ),
 }
 
 
 def cloud(name: str, authority: str = "", endpoint: str = "") -> Cloud:
     """The cloud's URLs, each replaced where another is given."""
     known = CLOUDS[name]
-    return Cloud(authority or known.authority, endpoint or known.endpoint, known.headers)
+    return replace(known, authority=authority or known.authority, endpoint=endpoint or known.endpoint)

@@ -26,8 +26,8 @@ SESSION_FROM = 3_000_000
 """Bytes from which an attachment needs an upload session."""
 RANGE = 12 * 320 * 1024
 """Bytes of one range: below 4 MB, and a multiple of 320 KiB as all ranges but the last must be."""
-RESUMPTIONS = 10
-"""Cuts after which an upload is given up."""
+RESUMPTIONS = 5
+"""Tries without progress after which an upload is given up."""
 TOO_LARGE = Outcome(Status.HELD, "a higher limit of the mailbox (Set-Mailbox -MaxSendSize) would let it arrive whole", NOT_WHOLE)
 NO_PERMISSION = Outcome(Status.HELD, "the application permission Mail.ReadWrite would let it arrive whole", NOT_WHOLE)
 
@@ -120,26 +120,28 @@ def _attach(call: Call, put: Put, draft: str, attachment: Attachment, *, inline:
 
 
 def _upload(put: Put, url: str, content: bytes) -> None:
-    """The content in ranges; what was cut goes on from where Graph says it was."""
-    at, cuts, total = 0, 0, len(content)
+    """The content in ranges; what was cut goes on from where Graph says it was. An address that no way leads to is no reason
+    to wait: the mail may be sent smaller."""
+    at, total, stalls, answered = 0, len(content), 0, False
     while at < total:
         part = content[at : at + RANGE]
-        answer = put(
-            url, part, {"Content-Range": f"bytes {at}-{at + len(part) - 1}/{total}", "Content-Type": "application/octet-stream"}
-        )
+        headers = {"Content-Range": f"bytes {at}-{at + len(part) - 1}/{total}", "Content-Type": "application/octet-stream"}
+        answer = put(url, part, headers)
         if answer is not None and answer.status == 201:
             return
+        if answer is not None and 400 <= answer.status < 429:
+            reason = f"Graph refuses a part of an attachment (HTTP {answer.status} {_code(answer)})"
+            raise _Failure(Outcome(Status.TRANSIENT, reason, _code(answer)))
         if answer is None or answer.status >= 429:
-            cuts += 1
-            if cuts > RESUMPTIONS:
-                raise _Failure(Outcome(Status.TRANSIENT, f"the upload of an attachment was cut {cuts} times", "UploadCut"))
-            answer = put(url, b"", {})
-        elif answer.status >= 400:
-            code = _code(answer)
-            raise _Failure(
-                Outcome(Status.TRANSIENT, f"Graph refuses a part of an attachment (HTTP {answer.status} {code})", code)
-            )
-        at = _next(answer, at)
+            answer = put(url, b"", {})  # how far has it come?
+        answered = answered or answer is not None
+        before, at = at, _next(answer, at)
+        stalls += at <= before
+        if stalls > RESUMPTIONS and not answered:
+            reason = f"a way to {urlsplit(url).hostname}, where attachments are uploaded to, would let it arrive whole"
+            raise _Failure(Outcome(Status.HELD, reason, NOT_WHOLE))
+        if stalls > RESUMPTIONS:
+            raise _Failure(Outcome(Status.TRANSIENT, f"the upload of an attachment was cut {stalls} times", "UploadCut"))
 
 
 def _next(answer: Answer | None, at: int) -> int:

@@ -140,3 +140,14 @@ def test_a_long_body_is_cut_all_the_same(writing: Host, sandbox: Sandbox) -> Non
     (arrived,) = sandbox.accepted()
     assert set(files(arrived)) == {"message.txt.gz", "dump.bin"}
     assert "The text is cut in the middle" in arrived["message"]["body"]["content"]
+
+
+def test_an_upload_that_no_way_leads_to_lets_it_arrive_smaller(writing: Host, sandbox: Sandbox) -> None:
+    """A firewall that knows Graph alone: the mail does not wait for ever, and the log names the host."""
+    sandbox.faults({"on": "upload", "do": "cut_before", "times": 100})
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 0
+    (mail,) = sandbox.accepted()
+    assert "dump.bin (9.0 MB)" in mail["message"]["body"]["content"]
+    assert sandbox.control()["drafts_left"] == 0
+    assert any("a way to localhost" in line for line in writing.syslog.read())
