@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 ID_LETTERS = frozenset("0123456789ABCDEF")
 ID_LENGTH = 18
-LEFTOVER_AGE = 600
-"""Seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed."""
 KEPT_AGE = 30 * 86400
 """Seconds for which the original of a mail that was sent smaller is kept."""
 LOG_TAIL = 4 << 20
@@ -112,40 +110,6 @@ class Spool:
     def scan_failed(self) -> list[Entry]:
         """The messages of failed/, oldest first."""
         return Spool._of(self.root, self.failed).scan()
-
-    def foreign(self) -> list[str]:
-        """Paths in queue/ that are neither messages nor their logs nor being written."""
-        ours = (".urge", ".urge.new")
-        names = [n for n in os.listdir(self.queue) if n not in ours and not is_id(n.removeprefix(".").removesuffix(".log"))]
-        links = [name for name in os.listdir(self.queue) if is_id(name) and not _is_regular(f"{self.queue}/{name}")]
-        return [f"{self.queue}/{name}" for name in sorted(names + links)]
-
-    def sweep(self, now: float) -> list[str]:
-        """Remove the `.ID` that killed writers left, logs whose message is gone, and originals that were kept long enough;
-        return the leftovers that were removed."""
-        swept = []
-        for name in os.listdir(self.kept) if os.path.isdir(self.kept) else ():
-            path = f"{self.kept}/{name}"
-            status = os.lstat(path)
-            if is_id(name.removesuffix(".log")) and (status.st_mtime or status.st_ctime) < now - KEPT_AGE:
-                os.unlink(path)
-        for name in os.listdir(self.queue):
-            path = f"{self.queue}/{name}"
-            try:
-                leftover = name.startswith(".") and is_id(name[1:]) and os.lstat(path).st_mtime < now - LEFTOVER_AGE
-                if leftover and not _is_locked(path):
-                    os.unlink(path)
-                    swept.append(name)
-            except FileNotFoundError:
-                continue
-        for here, there in ((self.queue, self.failed), (self.failed, self.queue)):
-            for name in os.listdir(here):
-                if name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(f"{here}/{name[:-4]}"):
-                    if os.path.lexists(f"{there}/{name[:-4]}"):
-                        os.rename(f"{here}/{name}", f"{there}/{name}")
-                    else:
-                        os.unlink(f"{here}/{name}")
-        return swept
 
     def open(self, queue_id: str, *, failed: bool = False) -> int:
         """A file descriptor on the message. Raises SpoolError if it is no plain file, and OSError."""
@@ -362,21 +326,3 @@ def _chunks(fd: int) -> "Iterator[bytes]":
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-
-
-def _is_regular(path: str) -> bool:
-    try:
-        return (os.lstat(path).st_mode & 0o170000) == 0o100000
-    except FileNotFoundError:
-        return True
-
-
-def _is_locked(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

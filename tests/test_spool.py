@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from proxmox_graph_mail.delivery.upkeep import foreign, sweep
 from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
 from proxmox_graph_mail.spool import FARTHEST, Entry, Spool, is_id
 from proxmox_graph_mail.submission.mailq import listing
@@ -49,12 +50,12 @@ def test_junk_never_hides_the_messages(spool: Spool, host: Host) -> None:
     (queue / os.fsdecode(b"\xff\xfe")).write_text("bad name")
     (queue / ("4" * 18 + ".log")).write_text("log without its message")
     assert [entry.id for entry in spool.scan()] == [good]
-    assert len(spool.foreign()) == 5
+    assert len(foreign(spool)) == 5
     with pytest.raises(SpoolError):
         spool.open("1" * 18)
     with pytest.raises(SpoolError):
         spool.open("2" * 18)
-    assert spool.sweep(0.0) == []
+    assert sweep(spool, 0.0) == []
     assert not (queue / ("4" * 18 + ".log")).exists()
 
 
@@ -82,10 +83,10 @@ def test_a_log_follows_its_message_after_a_crash_between_the_two(spool: Spool, h
     queue_id = put(spool)
     spool.append_log(queue_id, b"{}\n")
     os.rename(host.spool / "queue" / queue_id, host.spool / "failed" / queue_id)
-    spool.sweep(0.0)
+    sweep(spool, 0.0)
     assert spool.read_log(queue_id, failed=True) == b"{}\n"
     os.rename(host.spool / "failed" / queue_id, host.spool / "queue" / queue_id)
-    spool.sweep(0.0)
+    sweep(spool, 0.0)
     assert spool.read_log(queue_id) == b"{}\n"
 
 

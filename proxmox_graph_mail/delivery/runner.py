@@ -24,6 +24,7 @@ from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import REREAD, Tenancy
 from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
+from proxmox_graph_mail.delivery.upkeep import foreign, sweep
 from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
@@ -142,9 +143,9 @@ class Runner:
         """Clear up what others left, and report what is not ours."""
         self._looked_after = self._monotonic()
         try:
-            for path in self._spool.sweep(self._clock()):
+            for path in sweep(self._spool, self._clock()):
                 log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
-            for path in self._spool.foreign():
+            for path in foreign(self._spool):
                 log.line(f"{path} is no message; left alone", log.WARNING)
         except OSError as error:
             log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)

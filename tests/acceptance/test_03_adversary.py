@@ -115,8 +115,8 @@ def test_connections_of_one_user_do_not_stop_another_s_mail(host: Machine, tenan
     root = [victim_s_mail_takes(host, "root") for _ in range(3)]
     host.run("systemctl stop attack", check=False)
     print(f"\nunder {kind}: another user's mail taken in {max(took):.2f} s at most, root's in {max(root):.2f} s")
-    assert max(took) < 5
-    assert max(root) < 1
+    assert max(took) < 8
+    assert max(root) < 2
     assert host.status("proxmox-graph-mail-submit.socket")["ActiveState"] == "active"
 
 

@@ -51,7 +51,7 @@ def test_an_upgrade_during_a_storm_loses_none(host: Machine, tenant: Tenant) -> 
         told = json.loads(host.run(f"cat /tmp/storm-{user}.json").stdout)
         print(f"\n{user}: {len(told['accepted'])} mails during three upgrades")
         assert told["refused"] == []
-        assert len(told["accepted"]) > 50
+        assert len(told["accepted"]) > 20
         wanted = set(told["accepted"])
         eventually(lambda wanted=wanted: wanted <= {m["message"]["subject"] for m in tenant.accepted()}, "all arrive", 120)  # type: ignore[misc]
     assert host.run("ls /usr/share/proxmox-graph-mail").stdout.split() == ["0.1.0", "proxmox-graph-mail.conf.example"]

@@ -4,7 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from proxmox_graph_mail.spool import LEFTOVER_AGE, Spool
+from proxmox_graph_mail.delivery.upkeep import LEFTOVER_AGE, sweep
+from proxmox_graph_mail.spool import Spool
 from tests.programs import PATIENCE, PYTHON, TREE, Host
 from tests.submission.test_reception import request
 
@@ -63,8 +64,8 @@ def test_what_a_killed_writer_left_is_swept_once_it_is_old_and_not_before(host: 
     os.close(dead._fd)
     for incoming in (dead, alive):
         os.utime(host.spool / "queue" / f".{incoming.id}", (1000, 1000))
-    assert spool.sweep(1000 + LEFTOVER_AGE - 1) == []
-    assert spool.sweep(1000 + LEFTOVER_AGE + 1) == [f".{dead.id}"]
+    assert sweep(spool, 1000 + LEFTOVER_AGE - 1) == []
+    assert sweep(spool, 1000 + LEFTOVER_AGE + 1) == [f".{dead.id}"]
     alive.write(b"still here")
     assert alive.commit() in host.queue()
 
