@@ -125,14 +125,27 @@ def _send(
     sent = [address for address in to if address in known]
     # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.
     outcome, reduced = Outcome(Status.SENT), bool(done) and not fits(mail, REQUEST_LIMIT)
-    for batch in _batches(people, set(sent)):
+    refused: list[str] = []
+    why = "that is no mail address"
+    waiting = _batches(people, set(sent))
+    while waiting:
+        batch = waiting.pop(0)
         outcome, fitted = _send_batch(mail, raw, batch, at, route, size)
+        if outcome.status is Status.FAILED and outcome.code == "ErrorInvalidRecipients" and len(to) > 1:
+            # Graph names none of them, and one bad address must not cost the others their mail: halve until it is alone.
+            if len(batch) > 1:
+                waiting[:0] = _batches(batch, set(), (len(batch) + 1) // 2)
+            else:
+                refused += batch.addresses()
+                why = outcome.reason
+            outcome = Outcome(Status.SENT)
+            continue
         reduced = reduced or bool(fitted.notes)
         if outcome.status is not Status.SENT:
             break
         sent += batch.addresses()
-    if outcome.status is Status.SENT and people.invalid:
-        reason = f"sent to {' '.join(sent)[:200]}, but not to {' '.join(people.invalid)[:200]}: that is no mail address"
+    if outcome.status is Status.SENT and (missed := (*people.invalid, *refused)):
+        reason = f"sent to {' '.join(sent)[:200] or 'nobody'}, but not to {' '.join(missed)[:200]}: {why}"
         outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
     return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced)
 
@@ -193,8 +206,8 @@ def _notes(fitted: Fitted, size: int, at: Circumstances) -> tuple[str, ...]:
     )
 
 
-def _batches(people: Recipients, done: set[str]) -> list[Recipients]:
-    """The recipients without those done, in messages of at most RECIPIENT_LIMIT."""
+def _batches(people: Recipients, done: set[str], limit: int = RECIPIENT_LIMIT) -> list[Recipients]:
+    """The recipients without those done, in messages of at most `limit`."""
     left = [
         (kind, mailbox)
         for kind, mailboxes in (("to", people.to), ("cc", people.cc), ("bcc", people.bcc))
@@ -202,8 +215,8 @@ def _batches(people: Recipients, done: set[str]) -> list[Recipients]:
         if mailbox.address not in done
     ]
     batches = []
-    for start in range(0, len(left), RECIPIENT_LIMIT):
-        part = left[start : start + RECIPIENT_LIMIT]
+    for start in range(0, len(left), limit):
+        part = left[start : start + limit]
         batches.append(
             Recipients(**{kind: tuple(m for k, m in part if k == kind) for kind in ("to", "cc", "bcc")})  # type: ignore[arg-type]
         )

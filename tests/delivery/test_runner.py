@@ -178,6 +178,32 @@ def test_junk_and_damaged_files_do_not_stop_the_others(online: Host, sandbox: Sa
     assert "damaged: envelope of version 99" in log
 
 
+def test_recipients_that_graph_alone_knows_to_be_bad_cost_the_others_nothing(online: Host, sandbox: Sandbox) -> None:
+    """Two of 1200: the 1198 have their mail once, the message is in failed/ and names the two; a retry asks for those alone."""
+    people = [f"u{number}@example.com" for number in range(1200)]
+    bad = [people[7], people[1100]]
+    sandbox.control(refused=bad)
+    online.sendmail("-odq", *people)
+    assert online.admin("run", "--once").returncode == 69
+
+    def reached() -> list[str]:
+        return [
+            person["emailAddress"]["address"]
+            for mail in sandbox.accepted()
+            for key in ("toRecipients", "ccRecipients", "bccRecipients")
+            for person in mail["message"].get(key, [])
+        ]
+
+    assert sorted(reached()) == sorted(set(people) - set(bad))
+    (row,) = online.rows()
+    assert row["state"] == "failed"
+    assert f"but not to {' '.join(bad)}" in row["reason"]
+    sandbox.control(refused=bad[:1])
+    assert online.admin("queue", "retry", "ALL").returncode == 0
+    eventually(lambda: bad[1] in reached(), "the mended address has its mail")
+    assert len(reached()) == 1199
+
+
 def test_a_bad_recipient_among_good_ones_is_kept_for_the_admin(online: Host, sandbox: Sandbox) -> None:
     """The good ones have their mail; the message is in failed/ and says whom it did not reach; a retry sends none twice."""
     online.sendmail("-odq", "good@example.com", "bad@exa_mple.com")

@@ -119,6 +119,8 @@ def message_problem(world: World, mailbox: str, request: Request, content: bytes
     people = [person for key in ("toRecipients", "ccRecipients", "bccRecipients") for person in message.get(key, [])]
     if not people:
         return error(400, "ErrorInvalidRecipients", "The message contains no recipients."), body
+    if any(person.get("emailAddress", {}).get("address") in world.refused for person in people):
+        return error(400, "ErrorInvalidRecipients", "At least one recipient is not valid."), body
     if len(people) > RECIPIENT_LIMIT:
         return error(400, "ErrorRecipientLimitExceeded", "The recipient limit is exceeded."), body
     problem = next(iter(sorted(_STRICT.iter_errors(body), key=lambda e: len(e.absolute_path))), None)

@@ -126,6 +126,8 @@ def application(world: World) -> Starlette:
                     world.counts = type(world.counts)()
                 elif key == "revoke":
                     world.signing_key += "x"
+                elif key == "refused":
+                    world.refused = set(value)
                 elif key == "mailboxes":
                     world.mailboxes = set(value)
                 elif key == "drafts":

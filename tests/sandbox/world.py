@@ -85,6 +85,7 @@ class World:
     certificates: dict[str, bytes] = field(default_factory=dict)  # x5t#S256 → PEM public key
     idp_key: bytes = b""  # the federated issuer's public key, PEM
     mailboxes: set[str] = field(default_factory=lambda: {"pve@example.com"})
+    refused: set[str] = field(default_factory=set)  # addresses that Exchange does not take, though they look like some
     roles: list[str] = field(default_factory=lambda: ["Mail.Send"])
     token_life: int = 3599
     latency: float = 0.0
