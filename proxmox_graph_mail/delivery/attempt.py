@@ -16,6 +16,7 @@ from proxmox_graph_mail.graph.message import (
     REQUEST_LIMIT,
     Circumstances,
     graph_message,
+    message_id,
     request_body,
     sorted_attachments,
 )
@@ -52,6 +53,9 @@ class Mailer(Protocol):
     def send_large(self, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with files, by a way that takes any size; the code NOT_WHOLE says that there is none."""
 
+    def was_sent(self, mailbox: str, message_id: str) -> bool:
+        """Is the message in Sent Items, as far as that can be known?"""
+
     def forget_refusals(self) -> None:
         """Ask again what was refused: an admin says that something was mended."""
 
@@ -82,9 +86,13 @@ class Delivery:
 
 
 def attempt(
-    spool: Spool, queue_id: str, route: Route, done: Sequence[str] = (), clock: Callable[[], float] = time.time
-) -> Delivery:
-    """Try to send a message; `done` are addresses that got it before. Raises FileNotFoundError if it is gone."""
+    spool: Spool, queue_id: str, route: Route, done: Sequence[str] = (), clock: Callable[[], float] = time.time,
+    *, uncertain: bool = False,
+) -> Delivery:  # fmt: skip
+    """Try to send a message; `done` are addresses that got it before, `uncertain` says that the last attempt may have sent it.
+
+    Raises FileNotFoundError if it is gone.
+    """
     try:
         with open(spool.open(queue_id), "rb") as file:
             envelope = decode(file.readline(LINE_LIMIT))
@@ -96,7 +104,7 @@ def attempt(
         if isinstance(error, FileNotFoundError):
             raise
         return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
-    return _send(queue_id, envelope, data, size, route, done, clock())
+    return _send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
 
 
 def prepared(
@@ -112,7 +120,7 @@ def prepared(
 
 
 def _send(
-    queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float
+    queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float, *, uncertain: bool
 ) -> Delivery:  # fmt: skip
     mail, people, at = prepared(queue_id, envelope, data, route.directory, route.sender, now)
     raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
@@ -125,6 +133,12 @@ def _send(
     sent = [address for address in to if address in known]
     # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.
     outcome, reduced = Outcome(Status.SENT), bool(done) and not fits(mail, REQUEST_LIMIT)
+    if (
+        uncertain and not done and len(to) <= RECIPIENT_LIMIT  # else one Message-ID went out in several messages
+        and (route.save_to_sent_items or raw) and route.mailer.was_sent(route.sender, message_id(mail, at))
+    ):  # fmt: skip
+        found = Outcome(Status.SENT, "found in Sent Items, after an unclear answer")
+        return Delivery(found, envelope.arrived, to, to, people.warnings, reduced=not fits(mail, REQUEST_LIMIT))
     refused: list[str] = []
     why = "that is no mail address"
     waiting = _batches(people, set(sent))

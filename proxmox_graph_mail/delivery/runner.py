@@ -228,8 +228,9 @@ class Runner:
             self._suspects.record([*self._in_flight, entry.id])
             if entry.size > LARGE:
                 self._large = {entry.id}
-            done = (*history_of(self._spool, entry.id).sent_to, *self._reached.get(entry.id, ()))
-            future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock)
+            past = history_of(self._spool, entry.id)
+            done = (*past.sent_to, *self._reached.get(entry.id, ()))
+            future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock, uncertain=past.uncertain)
             self._in_flight[entry.id] = future
             future.add_done_callback(lambda _: self._events.notify())
 

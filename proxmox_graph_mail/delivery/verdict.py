@@ -30,7 +30,8 @@ _STATES = {
 @dataclass(frozen=True, slots=True)
 class History:
     """What a message's log says of it: its state (empty: new), attempts so far, the times of its rounds (attempts and being
-    passed over), when it was last held, whether its last reason concerned every message, and who has it already."""
+    passed over), when it was last held, whether its last reason concerned every message, who has it already, and whether the
+    last attempt may have sent it."""
 
     state: str = ""
     attempts: int = 0
@@ -38,6 +39,7 @@ class History:
     last_held: float = 0.0
     shared: bool = False
     sent_to: tuple[str, ...] = ()
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def summary(events: Sequence[dict[str, Any]]) -> History:
         rounds=tuple(event["time"] for event in events),
         last_held=max((event["time"] for event in events if event["status"] == "held"), default=0.0),
         shared=events[-1]["shared"],
+        uncertain=next((event["uncertain"] for event in reversed(events) if event["tried"]), False),
         sent_to=tuple(dict.fromkeys(str(address) for event in events for address in event["sent_to"])),
     )
 
@@ -93,7 +96,7 @@ def decide(
         when = max(suspended_until, now + 1) if outcome.shared and suspended_until > now else now + wait
     event = {
         "time": round(float(now), 3), "status": state, "reason": outcome.reason, "code": outcome.code, "attempts": attempts,
-        "tried": tried, "shared": outcome.shared,
+        "tried": tried, "shared": outcome.shared, "uncertain": outcome.status is Status.UNCERTAIN,
     }  # fmt: skip
     if delivery.sent_to:
         event["sent_to"] = delivery.sent_to  # all of them: an earlier event may have been lost

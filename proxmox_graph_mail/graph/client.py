@@ -55,6 +55,7 @@ class GraphClient:
         self._throttle = throttle
         self._clock = clock
         self._may_write = True  # until Graph says that the app lacks Mail.ReadWrite
+        self._may_read = True  # until it says so of Mail.ReadBasic
 
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send a request made by message.request_body; return what came of it, after short retries."""
@@ -77,10 +78,23 @@ class GraphClient:
             self._may_write = False
         return outcome
 
+    def was_sent(self, mailbox: str, message_id: str) -> bool:
+        """Is a message with this Message-ID in Sent Items? False where it cannot be known: the app lacks Mail.ReadBasic
+        (remembered), or Graph does not answer."""
+        if not self._may_read:
+            return False
+        query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
+        path = f"/users/{quote(mailbox, safe='@')}/mailFolders/sentitems/messages?$filter={query}&$select=id"
+        reply = self._call("GET", path, b"", 200)
+        if reply.outcome.code in ("ErrorAccessDenied", "NoPermissionsInAccessToken"):
+            self._may_read = False
+        found = reply.content.get("value")
+        return isinstance(found, list) and bool(found)
+
     def forget_refusals(self) -> None:
         """Ask Entra and Graph again although they refused a moment ago."""
         self._tokens.forget_refusal()
-        self._may_write = True
+        self._may_write = self._may_read = True
 
     def _call(self, method: str, path: str, body: bytes = b"", expected: int = 202, kind: str = "application/json") -> Reply:
         """One request below the version, with its token and its short retries."""

@@ -11,7 +11,16 @@ from proxmox_graph_mail.spool import Entry, Spool
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.submission.streams import say
 
-_EVENT = {"time": 0.0, "status": "", "reason": "", "attempts": 0, "tried": False, "shared": False, "sent_to": []}
+_EVENT = {
+    "time": 0.0,
+    "status": "",
+    "reason": "",
+    "attempts": 0,
+    "tried": False,
+    "shared": False,
+    "sent_to": [],
+    "uncertain": False,
+}
 """The fields of an event, and what they are where it has none."""
 
 TYPE_CHECKING = False

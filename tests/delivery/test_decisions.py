@@ -49,6 +49,9 @@ class Mailer:
         self.sent += 1
         return Outcome(self.status, "reason")
 
+    def was_sent(self, mailbox: str, message_id: str) -> bool:
+        return False
+
     def forget_refusals(self) -> None: ...
 
 

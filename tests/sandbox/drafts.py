@@ -159,3 +159,23 @@ async def delete(world: World, request: Request) -> Response:
     if world.drafts.pop(request.path_params["draft"], None) is None:
         return error(404, "ErrorItemNotFound", "The specified object was not found in the store.")
     return Response(status_code=204)
+
+
+async def sent_items(world: World, request: Request) -> Response:
+    """GET /users/{mailbox}/mailFolders/sentitems/messages?$filter=internetMessageId eq '…'."""
+    refused = [token_problem(world, request, role) for role in ("Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite")]
+    if all(problem is not None for problem in refused):
+        assert refused[0] is not None
+        return refused[0]
+    match = re.fullmatch(r"internetMessageId eq '(.*)'", request.query_params.get("$filter", ""))
+    if not match:
+        return error(400, "ErrorInvalidUrlQueryFilter", "The query filter contains one or more invalid nodes.")
+    wanted = match[1].replace("''", "'")
+    found = [
+        {"id": mail.request_id}
+        for mail in world.accepted
+        if mail.save_to_sent_items
+        and mail.mailbox == request.path_params["mailbox"]
+        and mail.message.get("internetMessageId") == wanted
+    ]
+    return JSONResponse({"value": found})

@@ -159,6 +159,7 @@ def application(world: World) -> Starlette:
                 methods=["POST"],
             ),
             Route("/v1.0/users/{mailbox}/messages/{draft}/send", counted("send", drafts.send), methods=["POST"]),
+            Route("/v1.0/users/{mailbox}/mailFolders/sentitems/messages", counted("sentitems", drafts.sent_items)),
             Route("/upload/{draft}/{session}", counted("upload", drafts.upload), methods=["GET", "PUT"]),
             Route("/elsewhere", elsewhere, methods=["GET", "POST"]),
             Route("/_sandbox", control, methods=["GET", "POST"]),
