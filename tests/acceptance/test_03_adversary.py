@@ -167,8 +167,7 @@ def test_giants_leave_room_for_others(host: Machine, tenant: Tenant) -> None:
     left = int(host.run("df --output=avail -B1 /var | tail -n 1").stdout)
     assert 0 in statuses
     assert statuses[-1] == 75
-    assert "mail of uid" in done.stderr
-    assert "leave only" in done.stderr
+    assert "free some space" in done.stderr
     assert left > free * 0.4
     victim_s_mail_takes(host)
     host.run("head -c 10000000 /dev/zero | sendmail -odq ops@example.com", user="alice")

@@ -27,7 +27,8 @@ def drained(host: Machine, tenant: Tenant, subjects: set[str], patience: float =
 
 def shown(host: Machine, words: str) -> None:
     """The state is visible in mailq, in systemctl status and in the journal."""
-    eventually(lambda: words in host.run("mailq").stdout, f"mailq says {words!r}")
+    # An attempt may try for 30 s before it gives its reason.
+    eventually(lambda: words in host.run("mailq").stdout, f"mailq says {words!r}", 90)
     eventually(
         lambda: words in host.run("systemctl status --no-pager -l proxmox-graph-mail", check=False).stdout, "so does systemctl"
     )
