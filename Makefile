@@ -6,14 +6,15 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench deb acceptance clean
+.PHONY: help demo test lint bench pictures deb acceptance clean
 help:
 	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
 	@echo 'make test        the tests'
 	@echo 'make lint        ruff and mypy, man pages where mandoc is there'
 	@echo 'make bench       what sendmail costs, against a bare start of Python'
+	@echo 'make pictures    text mails as their readers see them, into dist/pictures (chromium)'
 	@echo 'make deb         the Debian package, into dist/ (Debian 13, or mmdebstrap and root)'
-	@echo 'make acceptance  the package on a booted Debian 13, with the programs that send mail (root, systemd-nspawn, mmdebstrap)'
+	@echo 'make acceptance  the package on a booted Debian 13, with the programs that send mail (root, systemd-nspawn, mmdebstrap, chromium)'
 	@echo 'make clean       remove what the others made'
 
 $(STAMP): pyproject.toml packaging/debian13-constraints.txt
@@ -35,6 +36,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
+
+pictures: $(STAMP)
+	@$(BIN)/python -m tests.pictures
 
 deb:
 	@packaging/build-deb

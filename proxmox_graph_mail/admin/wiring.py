@@ -16,6 +16,7 @@ from proxmox_graph_mail.graph import http
 from proxmox_graph_mail.graph.client import GraphClient
 from proxmox_graph_mail.graph.cloud import cloud
 from proxmox_graph_mail.graph.credential import Credential
+from proxmox_graph_mail.graph.permissions import Permissions
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
 from proxmox_graph_mail.message.aliases import read_aliases
@@ -88,7 +89,8 @@ def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[]
     hosts = [*(urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)), *who.cloud.uploads]
     client = http.client(settings.graph_ca_file, settings.https_proxy.get_secret_value(), settings.no_proxy, hosts)
     tokens = TokenCache(state_directory(), who, client)
-    mailer = GraphClient(client, tokens, who.cloud.endpoint, Throttle(stop))
+    permissions = Permissions(state_directory(), f"{who.key} {settings.graph_sender}")
+    mailer = GraphClient(client, tokens, who.cloud.endpoint, Throttle(stop), permissions=permissions)
     made = Route(
         mailer=mailer,
         sender=settings.graph_sender,

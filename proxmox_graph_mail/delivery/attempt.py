@@ -57,7 +57,10 @@ class Mailer(Protocol):
         """Is the message in Sent Items, as far as that can be known?"""
 
     def forget_refusals(self) -> None:
-        """Ask again what was refused: an admin says that something was mended."""
+        """Ask again what was refused: something may have been mended."""
+
+    def forget_permissions(self) -> None:
+        """…and what is remembered over restarts: the settings changed, or an admin says so."""
 
 
 @dataclass(frozen=True, slots=True)

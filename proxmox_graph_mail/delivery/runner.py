@@ -91,6 +91,7 @@ class Runner:
         self._successes = 0
         self._refused: dict[str, int] = {}  # a message that met a shared refusal, and how many had been sent by then
         self._reported: set[str] = set()
+        self._mended = False  # the settings are not those of the first reading, or an admin says that something was mended
         self._clock_offset = clock() - monotonic()
         self.failed = 0
 
@@ -108,8 +109,10 @@ class Runner:
                     self._look_after()
                 if self._spool.take_urge() or self._events.urged():
                     self._tenancy.invalidate()
+                    self._mended = True
                 if not self._in_flight and self._tenancy.refresh():
                     self._release(forget=True)
+                    self._mended = True  # a later reading means that the settings changed
                 entries = self._scan()
                 self._dispatch(entries, senders)
                 self._tell(entries)
@@ -350,6 +353,8 @@ class Runner:
         self._suspension.clear()
         if self._tenancy.route is not None and forget:
             self._tenancy.route.mailer.forget_refusals()
+            if self._mended:
+                self._tenancy.route.mailer.forget_permissions()
         for queue_id in self._shared - self._in_flight.keys():
             try:
                 self._spool.defer(queue_id, 0)

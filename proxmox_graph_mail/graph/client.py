@@ -23,6 +23,7 @@ from proxmox_graph_mail.graph.credential import CredentialError, Token
 from proxmox_graph_mail.graph.draft import NO_PERMISSION, send_by_draft
 from proxmox_graph_mail.graph.http import Answer, proxied, request
 from proxmox_graph_mail.graph.outcome import GRAPH, Outcome, Status, judge_graph
+from proxmox_graph_mail.graph.permissions import MAIL_READ_BASIC, MAIL_READ_WRITE, Permissions
 from proxmox_graph_mail.graph.retry_after import seconds as retry_after_seconds
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
@@ -47,15 +48,14 @@ class GraphClient:
 
     def __init__(
         self, http: httpx.Client, tokens: TokenCache, endpoint: str, throttle: Throttle,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, permissions: Permissions | None = None,
     ) -> None:  # fmt: skip
         self._http = http
         self._tokens = tokens
         self._endpoint = endpoint
         self._throttle = throttle
         self._clock = clock
-        self._may_write = True  # until Graph says that the app lacks Mail.ReadWrite
-        self._may_read = True  # until it says so of Mail.ReadBasic
+        self._permissions = permissions or Permissions(None, "")
 
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send a request made by message.request_body; return what came of it, after short retries."""
@@ -71,30 +71,33 @@ class GraphClient:
 
         The code NOT_WHOLE says that it cannot be done (that the app lacks Mail.ReadWrite is remembered), and nothing was sent.
         """
-        if not self._may_write:
+        if self._permissions.refused(MAIL_READ_WRITE):
             return NO_PERMISSION
         outcome = send_by_draft(self._call, self._put, f"/users/{quote(mailbox, safe='@')}", message, files)
         if outcome is NO_PERMISSION:
-            self._may_write = False
+            self._permissions.refuse(MAIL_READ_WRITE)
         return outcome
 
     def was_sent(self, mailbox: str, message_id: str) -> bool:
         """Is a message with this Message-ID in Sent Items? False where it cannot be known: the app lacks Mail.ReadBasic
         (remembered), or Graph does not answer."""
-        if not self._may_read:
+        if self._permissions.refused(MAIL_READ_BASIC):
             return False
         query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
         path = f"/users/{quote(mailbox, safe='@')}/mailFolders/sentitems/messages?$filter={query}&$select=id"
         reply = self._call("GET", path, b"", 200)
         if reply.outcome.code in ("ErrorAccessDenied", "NoPermissionsInAccessToken"):
-            self._may_read = False
+            self._permissions.refuse(MAIL_READ_BASIC)
         found = reply.content.get("value")
         return isinstance(found, list) and bool(found)
 
     def forget_refusals(self) -> None:
         """Ask Entra and Graph again although they refused a moment ago."""
         self._tokens.forget_refusal()
-        self._may_write = self._may_read = True
+
+    def forget_permissions(self) -> None:
+        """Try again what Graph did not permit."""
+        self._permissions.forget()
 
     def _call(self, method: str, path: str, body: bytes = b"", expected: int = 202, kind: str = "application/json") -> Reply:
         """One request below the version, with its token and its short retries."""

@@ -13,6 +13,12 @@ STYLE = (
     "white-space:pre-wrap;word-wrap:break-word;margin:0"
 )
 
+HEAD = (
+    '<meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+    '<meta name="viewport" content="width=device-width,initial-scale=1">'
+)
+"""Shown in the reader's own colours, and a phone's screen is as wide as it is."""
+
 # What a terminal would act upon instead of showing: colours and cursor movements (ECMA-48 CSI and OSC).
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\r\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -24,7 +30,7 @@ _BODY_BEGIN = re.compile(r"<body\b", re.IGNORECASE)
 
 def twin(text: str) -> str:
     """The whole page."""
-    return f'<html><head><meta charset="utf-8"></head><body>{block(text)}</body></html>'
+    return f"<html><head>{HEAD}</head><body>{block(text)}</body></html>"
 
 
 def block(text: str) -> str:

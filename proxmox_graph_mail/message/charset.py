@@ -13,6 +13,9 @@ import re
 _NO_TEXT = {"idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape", "undefined"}
 """Codecs that Python counts as text encodings and no mail means; idna and punycode take quadratic time."""
 
+_WESTERN = {"iso8859-1", "iso8859-15", "cp1252"}
+"""In these every byte is a letter; text that is UTF-8 to the last byte is never meant by them (two such letters in a row)."""
+
 _ALIASES = {"ansi": "cp1252", "x-unknown": "utf-8", "unknown-8bit": "utf-8", "unicode-1-1-utf-7": "utf-7", "cp-850": "cp850"}
 
 # RFC 2047 2, but any length, blanks inside the text, and a missing or doubled `=` at the end.
@@ -36,6 +39,11 @@ def codec(charset: str) -> str | None:
 def decode(content: bytes, charset: str | None) -> tuple[str, str | None]:
     """The text, and a defect if the declared charset did not hold."""
     declared = codec(charset) if charset else None
+    if declared in _WESTERN and not content.isascii():
+        try:
+            return content.decode(), f"the charset {charset!r} does not fit the text; read as UTF-8"
+        except UnicodeDecodeError:
+            pass
     for name in (declared, "utf-8"):
         if name:
             try:

@@ -54,6 +54,8 @@ class Mailer:
 
     def forget_refusals(self) -> None: ...
 
+    def forget_permissions(self) -> None: ...
+
 
 def tenancy(mailer: Mailer) -> Tenancy:
     """Settings that never change, with this mailer."""

@@ -129,6 +129,25 @@ def test_a_missing_permission_is_asked_once_and_named(online: Host, sandbox: San
     assert len([line for line in online.syslog.read() if "permission Mail.ReadWrite would let it arrive whole" in line]) == 3
 
 
+def test_what_is_not_permitted_is_remembered_until_something_changes(online: Host, sandbox: Sandbox) -> None:
+    """Over runners; asked again when the settings change, and when an admin flushes."""
+
+    def another(*command: str) -> int:
+        online.sendmail("-odq", "root", stdin=large())
+        assert online.admin(*command).returncode == 0
+        return sandbox.counts()["drafts"]
+
+    assert [another("run", "--once"), another("run", "--once")] == [1, 1]
+    assert another("queue", "flush") == 2
+    assert another("run", "--once") == 2
+    state = online.state / "permissions.json"
+    assert state.stat().st_mode & 0o777 == 0o600
+    online.settle(sandbox.settings(GRAPH_CLIENT_SECRET=sandbox.about["secret"], GRAPH_SENDER="PVE@example.com"))
+    assert another("run", "--once") == 3
+    state.write_text('{"key": 5, "refused": [')
+    assert another("run", "--once") == 4
+
+
 def test_a_long_body_is_cut_all_the_same(writing: Host, sandbox: Sandbox) -> None:
     """A body cannot be uploaded; its whole text is attached, and the rest comes whole."""
     mail = EmailMessage()

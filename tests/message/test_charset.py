@@ -16,6 +16,7 @@ from proxmox_graph_mail.message.charset import codec, decode, words
         ("漢字".encode("iso2022_jp"), "ISO-2022-JP", "漢字"), ("ü".encode("utf-16"), "utf-16", "ü"), (b"abc", "x-klingon", "abc"),
         ("ü".encode(), "x-klingon", "ü"), (b"abc", "idna", "abc"), (b"abc", "hex", "abc"), (b"abc", "a\0b", "abc"), (b"abc", "", "abc"),
         (b"\xef\xbb\xbfabc", "utf-8", "abc"),
+        ("grüße".encode(), "iso-8859-1", "grüße"), ("„ü“ €".encode(), "windows-1252", "„ü“ €"), ("Ãü".encode("latin-1"), "iso-8859-1", "Ãü"),
     ],
 )  # fmt: skip
 def test_the_text_is_what_was_meant(content: bytes, declared: str | None, text: str) -> None:

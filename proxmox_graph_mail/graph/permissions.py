@@ -1,0 +1,67 @@
+"""What the tenant was found not to permit, remembered over restarts.
+
+    STATE/permissions.json   0600, replaced atomically: permission → when Graph refused it, for one credential and mailbox
+
+That an app lacks Mail.ReadWrite, or Mail.ReadBasic, is learnt from one refusal; each mail would meet it again. It is forgotten
+when the settings or the credential change, when an admin says that something was mended, and after a day: an admin who
+grants a permission need not say so.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from proxmox_graph_mail import log
+
+MEMORY = 86400.0
+"""Seconds after which it is asked again."""
+MAIL_READ_WRITE = "Mail.ReadWrite"
+MAIL_READ_BASIC = "Mail.ReadBasic"
+
+
+class Permissions:
+    """Refused permissions of a credential and a mailbox (`key`), in a state directory; None: in this process alone."""
+
+    def __init__(self, state: Path | None, key: str, clock: Callable[[], float] = time.time) -> None:
+        self._path = state / "permissions.json" if state else None
+        self._key = key
+        self._clock = clock
+        self._refused = self._read()
+
+    def refused(self, permission: str) -> bool:
+        """Was it refused within the last day?"""
+        return 0 <= self._clock() - self._refused.get(permission, float("-inf")) < MEMORY
+
+    def refuse(self, permission: str) -> None:
+        """Remember that Graph refused it."""
+        self._refused[permission] = self._clock()
+        self._write()
+
+    def forget(self) -> None:
+        """Ask again."""
+        if self._refused:
+            self._refused = {}
+            self._write()
+
+    def _read(self) -> dict[str, float]:
+        try:
+            found = json.loads(self._path.read_bytes()) if self._path else {}
+            entry = found["refused"] if found.get("key") == self._key else {}
+            return {str(name): float(when) for name, when in entry.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return {}  # missing or damaged: learnt anew
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        text = json.dumps({"key": self._key, "refused": self._refused})
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=".permissions-", dir=self._path.parent)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+            os.replace(name, self._path)
+        except OSError as error:
+            log.line(f"cannot write {self._path}: {error.strerror}", log.WARNING)

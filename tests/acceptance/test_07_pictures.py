@@ -1,0 +1,70 @@
+"""By the picture: a text mail's columns stand under each other, and nothing is cut off on a phone, in the light and in the dark."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from proxmox_graph_mail.graph.twin import twin
+from tests.pictures import LONG, ZFS, picture
+
+TABLE = [line.expandtabs(8) for line in ZFS.splitlines() if line.startswith("\t")]
+
+
+def inked(image: Image.Image, *, by_row: bool) -> list[bool]:
+    """For each row, or column, of pixels: is anything but the background in it?"""
+    ground = image.getpixel((0, 0))
+    pixels = image.load()
+    assert pixels is not None
+    lengths = (image.height, image.width) if by_row else (image.width, image.height)
+    return [
+        any(pixels[(across, along) if by_row else (along, across)] != ground for across in range(lengths[1]))
+        for along in range(lengths[0])
+    ]
+
+
+def runs(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
+    """Where `flags` are as wanted: starts and ends."""
+    found, start = [], None
+    for at, flag in enumerate([*flags, not wanted]):
+        if (flag == wanted) and start is None:
+            start = at
+        elif flag != wanted and start is not None:
+            found.append((start, at))
+            start = None
+    return found
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_zfs_table_s_columns_line_up(tmp_path: Path, dark: bool) -> None:
+    """Where no line of the table has a letter, the picture has no ink; where all have one, it has."""
+    image = picture(twin("\n".join(TABLE)), tmp_path / "table.png", 900, dark=dark)
+    assert (image.getpixel((0, 0)) < 80) is dark
+    columns = inked(image, by_row=False)
+    ink = runs(columns, True)
+    width = max(len(line) for line in TABLE)
+    first = min(len(line) - len(line.lstrip()) for line in TABLE)
+    letter = (ink[-1][1] - ink[0][0]) / (width - first)  # the width of a letter, and so of every letter
+    assert 5 < letter < 12
+    origin = ink[0][0] - first * letter
+    empty = [all(at >= len(line) or line[at] == " " for line in TABLE) for at in range(width)]
+    gutters = runs(empty, True)[1:]  # without the margin
+    assert len(gutters) >= 4
+    for start, end in gutters:
+        at, until = round(origin + (start + 0.3) * letter), round(origin + (end - 0.3) * letter)
+        assert not any(columns[at:until]), (start, end)
+    for start, end in runs(empty, False):
+        at, until = round(origin + start * letter), round(origin + end * letter)
+        assert any(columns[at:until]), (start, end)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_long_line_wraps_on_a_phone(tmp_path: Path, dark: bool) -> None:
+    """Its end is as far from the edge as its beginning, and there are as many lines as its letters need."""
+    image = picture(twin(LONG), tmp_path / "long.png", 390, dark=dark)
+    columns, rows = inked(image, by_row=False), inked(image, by_row=True)
+    assert not any(columns[-4:])
+    assert len(runs(rows, True)) > 16
+    wide = picture(twin(LONG), tmp_path / "wide.png", 3200, dark=dark)
+    assert len(runs(inked(wide, by_row=True), True)) < len(runs(rows, True)) / 2
