@@ -17,10 +17,11 @@ INSIDE = {
     "incoming": {"errors"},
     "errors": set(),
     "log": set(),
+    "host": set(),
     "settings": {"errors"},
-    "message": {"message", "submission", "errors"},
-    "graph": {"graph", "message", "errors"},
-    "delivery": {"delivery", "graph", "message", "submission", "spool", "errors", "log"},
+    "message": {"message", "submission", "host", "errors"},
+    "graph": {"graph", "message", "host", "errors"},
+    "delivery": {"delivery", "graph", "message", "submission", "host", "spool", "errors", "log"},
 }
 """Each room and what of the package it may import; admin may import everything."""
 

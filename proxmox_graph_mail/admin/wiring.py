@@ -19,8 +19,8 @@ from proxmox_graph_mail.graph.credential import Credential
 from proxmox_graph_mail.graph.permissions import Permissions
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
+from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.message.aliases import read_aliases
-from proxmox_graph_mail.message.host import this_host
 from proxmox_graph_mail.message.recipients import Directory
 from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import Spool

@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from proxmox_graph_mail.graph import twin
-from proxmox_graph_mail.message.host import Host
+from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients, is_address
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
-from proxmox_graph_mail.message.host import Host
 from proxmox_graph_mail.message.mail import Mail, Mailbox
 
 # What Exchange Online takes for an SMTP address, as strict as is certain: RFC 5321's dot-atom, with UTF-8 (RFC 6531),

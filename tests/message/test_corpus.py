@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from proxmox_graph_mail.graph.message import Circumstances, graph_message, request_body
+from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
-from proxmox_graph_mail.message.host import Host
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, recipients
 from tests.sandbox.graph import _STRICT

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxmox_graph_mail.host import Host, this_host
 from proxmox_graph_mail.message.aliases import Aliases, read_aliases
-from proxmox_graph_mail.message.host import Host, this_host
 from proxmox_graph_mail.message.mail import Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Directory, Recipients, is_address, recipients
 
