@@ -8,11 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`name` is the node's short name, `fqdn` its full one; `names` are all domains, lower case, that mean this host."""
+    """`name` is the node's short name, `fqdn` its full one; `names` are all domains, lower case, that mean this host;
+    `cluster` is its cluster's name."""
 
     name: str
     fqdn: str
     names: frozenset[str]
+    cluster: str = ""
 
     def is_local(self, domain: str) -> bool:
         """Does mail for this domain stay with this host's users? A name without a dot never reaches Exchange Online."""

@@ -2,8 +2,9 @@
 
 A key is looked for in the environment, in `$CREDENTIALS_DIRECTORY` (systemd-creds: one file a key, lower case), then
 in the files: `$PROXMOX_GRAPH_MAIL_CONFIG` alone if it is set, else /etc/proxmox-graph-mail.conf, else
-/etc/pve/priv/proxmox-graph-mail.conf. Files are dotenv: `KEY=value` lines. An unknown `GRAPH_*` or `MAIL_*` key, or
-a bad value, raises SettingsError, which names key, file and line; a secret's value is never part of a message.
+/etc/pve/priv/proxmox-graph-mail.conf, by the local copy of it (proxmox/facts.py). Files are dotenv: `KEY=value` lines. An
+unknown `GRAPH_*` or `MAIL_*` key, or a bad value, raises SettingsError, which names key, file and line; a secret's value is
+never part of a message.
 """
 
 import difflib
@@ -25,6 +26,8 @@ from proxmox_graph_mail.errors import SettingsError
 
 HOST_FILE = Path("/etc/proxmox-graph-mail.conf")
 CLUSTER_FILE = Path("/etc/pve/priv/proxmox-graph-mail.conf")
+CLUSTER_COPY = Path(os.environ.get("PROXMOX_GRAPH_MAIL_HOST", "/var/lib/proxmox-graph-mail-host")) / "cluster.conf"
+"""What is read in its place: /etc/pve is closed to the queue runner, and may hang."""
 
 Credential = Literal["secret", "certificate", "federated", "managed-identity"]
 Cloud = Literal["global", "usgov", "dod", "china"]
@@ -56,6 +59,7 @@ class Settings(BaseSettings):
     graph_sender: str
     credential_expires: date | None = None
     mail_to: str = ""
+    mail_forward: Literal["auto", "always", "never"] = "auto"
     graph_cloud: Cloud = "global"
     graph_authority: str = ""
     graph_endpoint: str = ""
@@ -213,7 +217,7 @@ class _Files(PydanticBaseSettingsSource):
 def settings_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
     """The files that are read, first found wins per key."""
     named = environment.get("PROXMOX_GRAPH_MAIL_CONFIG")
-    return (Path(named),) if named else (HOST_FILE, CLUSTER_FILE)
+    return (Path(named),) if named else (HOST_FILE, CLUSTER_COPY)
 
 
 def load() -> Settings:
@@ -225,7 +229,7 @@ def load() -> Settings:
         for key, (value, line) in _read(path).items():
             if key not in values:
                 values[key] = value
-                origin[key] = f"{path}, line {line}"
+                origin[key] = f"{_shown(path)}, line {line}"
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     secrets = directory if directory and Path(directory).is_dir() else None
     try:
@@ -243,7 +247,7 @@ def _origin(key: str, origin: Mapping[str, str], secrets: str | None, paths: tup
         return "the environment"
     if key and secrets and os.path.exists(Path(secrets) / key):
         return str(Path(secrets) / key)
-    return origin.get(key) or " or ".join(f"{path}{'' if os.path.exists(path) else ' (no such file)'}" for path in paths)
+    return origin.get(key) or " or ".join(f"{_shown(path)}{'' if os.path.exists(path) else ' (no such file)'}" for path in paths)
 
 
 def _read(path: Path) -> dict[str, tuple[str, int]]:
@@ -253,28 +257,33 @@ def _read(path: Path) -> dict[str, tuple[str, int]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        if path == CLUSTER_FILE and isinstance(error, PermissionError):
-            return {}  # the cluster's file system lets nobody but root read there, and this host has its own file
         raise SettingsError(
             f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
         ) from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 text (byte {error.start})") from None
+        raise SettingsError(f"{_shown(path)} is not UTF-8 text (byte {error.start})") from None
     found: dict[str, tuple[str, int]] = {}
     for binding in parse_stream(StringIO(text)):
         line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
         if binding.error:
-            raise SettingsError(f"{path}, line {line}: not of the form KEY=value")
+            raise SettingsError(f"{_shown(path)}, line {line}: not of the form KEY=value")
         if binding.key is None:
             continue
         key = binding.key.lower()
         if key in Settings.model_fields:
             if key in found:
-                raise SettingsError(f"{path}, line {line}: {binding.key} is set a second time (first in line {found[key][1]})")
+                raise SettingsError(
+                    f"{_shown(path)}, line {line}: {binding.key} is set a second time (first in line {found[key][1]})"
+                )
             found[key] = (binding.value or "", line)
         elif _OURS.fullmatch(binding.key) or difflib.get_close_matches(key, Settings.model_fields, 1, LIKENESS):
-            raise SettingsError(f"{path}, line {line}: {binding.key}: unknown key{_nearest(key)}")
+            raise SettingsError(f"{_shown(path)}, line {line}: {binding.key}: unknown key{_nearest(key)}")
     return found
+
+
+def _shown(path: Path) -> Path:
+    """The file an admin knows."""
+    return CLUSTER_FILE if path == CLUSTER_COPY else path
 
 
 def _nearest(key: str) -> str:

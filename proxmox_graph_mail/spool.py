@@ -5,6 +5,7 @@
     queue/.urge    an admin wants everything tried now, whatever was refused before; the runner removes it
     queue/ID.log   what happened to it so far: advisory, a line of JSON an event
     failed/ID      refused or too old: kept for the admin
+    forward/ID     a second name of queue/ID, for root's unit, which hands it to Proxmox's notification system
     kept/ID        sent, but smaller than it was: the original, for KEPT_AGE
     lock           held (flock) by the one queue runner; never unlinked
     in-flight      what the queue runner has in hand, so that its successor knows what it died of
@@ -74,11 +75,12 @@ class Spool:
         self.queue = f"{self.root}/queue"
         self.failed = f"{self.root}/failed"
         self.kept = f"{self.root}/kept"
+        self.forward = f"{self.root}/forward"
 
     def create(self) -> None:
         """Make the directories where they are missing (the package's come from tmpfiles.d)."""
         try:
-            for path in (self.root, self.queue, self.failed, self.kept):
+            for path in (self.root, self.queue, self.failed, self.kept, self.forward):
                 if not os.path.isdir(path):
                     os.makedirs(path)
                     os.chmod(path, 0o2770)  # noqa: S103 - the service group's, and nobody else's
@@ -146,6 +148,7 @@ class Spool:
 
     def fail(self, queue_id: str) -> None:
         """Move the message to failed/, with its log. Its bytes exist in exactly one place throughout."""
+        self.take_back(queue_id)
         self._move(queue_id, self.queue, self.failed)
 
     def keep(self, queue_id: str, now: float) -> None:
@@ -162,6 +165,22 @@ class Spool:
         except OSError:
             pass  # a file that root left its own: its mtime stays 0, and sweep goes by the time of the move
 
+    def hand_over(self, queue_id: str) -> None:
+        """Give a message of the queue its second name, in forward/."""
+        try:
+            os.link(f"{self.queue}/{queue_id}", f"{self.forward}/{queue_id}", follow_symlinks=False)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise translated(error, self.forward) from error
+
+    def take_back(self, queue_id: str) -> None:
+        """Take the second name away, if it is still there."""
+        try:
+            os.unlink(f"{self.forward}/{queue_id}")
+        except OSError:
+            pass  # handed over, or never asked for; what cannot be removed at worst comes twice
+
     def locate(self, queue_id: str) -> str | None:
         """The path of a message wherever it is, or None."""
         paths = (f"{directory}/{queue_id}" for directory in (self.queue, self.failed, self.kept))
@@ -175,6 +194,7 @@ class Spool:
     def remove(self, queue_id: str, *, failed: bool = False) -> None:
         """Unlink the message (it was sent, or an admin said so) and its log, and make that durable."""
         directory = self.failed if failed else self.queue
+        self.take_back(queue_id)
         try:
             os.unlink(f"{directory}/{queue_id}")
             sync_directory(directory)  # a mail that was sent must not come back with the power

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxmox_graph_mail.errors import SettingsError
-from proxmox_graph_mail.settings import Settings, load, settings_files
+from proxmox_graph_mail.settings import CLUSTER_COPY, Settings, load, settings_files
 
 GOOD = {
     "GRAPH_TENANT_ID": "example.onmicrosoft.com",
@@ -180,7 +180,7 @@ def test_a_bad_credential_file_is_named(conf: Path, tmp_path: Path, monkeypatch:
 
 def test_the_host_s_file_comes_before_the_cluster_s() -> None:
     """First found wins per key; $PROXMOX_GRAPH_MAIL_CONFIG alone where it is set."""
-    assert [str(path) for path in settings_files({})] == ["/etc/proxmox-graph-mail.conf", "/etc/pve/priv/proxmox-graph-mail.conf"]
+    assert [str(path) for path in settings_files({})] == ["/etc/proxmox-graph-mail.conf", str(CLUSTER_COPY)]
     assert [str(path) for path in settings_files({"PROXMOX_GRAPH_MAIL_CONFIG": "/x"})] == ["/x"]
 
 
@@ -192,7 +192,7 @@ def test_two_files_are_merged_key_by_key(conf: Path, tmp_path: Path, monkeypatch
     write(tmp_path / "cluster")
     (tmp_path / "host").write_text("GRAPH_SENDER=node1@example.com\n")
     monkeypatch.setattr(settings, "HOST_FILE", tmp_path / "host")
-    monkeypatch.setattr(settings, "CLUSTER_FILE", tmp_path / "cluster")
+    monkeypatch.setattr(settings, "CLUSTER_COPY", tmp_path / "cluster")
     assert load().graph_sender == "node1@example.com"
     assert load().graph_tenant_id == "example.onmicrosoft.com"
 

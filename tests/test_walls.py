@@ -19,6 +19,7 @@ INSIDE = {
     "log": set(),
     "host": set(),
     "settings": {"errors"},
+    "proxmox": {"proxmox", "submission", "spool", "host", "errors", "log"},
     "message": {"message", "submission", "host", "errors"},
     "graph": {"graph", "message", "host", "errors"},
     "delivery": {"delivery", "graph", "message", "submission", "host", "spool", "errors", "log"},

@@ -21,6 +21,7 @@ from proxmox_graph_mail.message.mail import Mail
 from proxmox_graph_mail.spool import Spool, is_id
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
 from proxmox_graph_mail.submission.header import header_recipients
 from proxmox_graph_mail.submission.login import login_name
 
@@ -54,7 +55,8 @@ def preview(
     for recipient in envelope.recipients:
         resolved, warnings = book.resolve(recipient)
         if resolved != (recipient,):
-            print(printable(f"{'because:':<12}{recipient} is {', '.join(resolved)}"))
+            names = ["Proxmox's notification system" if to == LOCAL_ROOT and book.forward else to for to in resolved]
+            print(printable(f"{'because:':<12}{recipient} is {', '.join(names)}"))
         for warning in warnings:
             print(printable(f"{'warning:':<12}{warning}"))
     for address in people.invalid:

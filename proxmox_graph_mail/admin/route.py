@@ -9,6 +9,7 @@ from proxmox_graph_mail.admin.wiring import directory
 from proxmox_graph_mail.errors import EX_DATAERR
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.recipients import is_address
+from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
 
 
 def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")]) -> None:
@@ -18,6 +19,9 @@ def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")])
     for address in addresses:
         found, warnings = book.resolve(address)
         for target in found:
+            if target == LOCAL_ROOT and book.forward:
+                print(printable(f"{address} -> Proxmox's notification system"))
+                continue
             good = is_address(target)
             bad = bad or not good
             print(printable(f"{address} -> {target}{'' if good else '  (no mail address: gets nothing)'}"))

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from proxmox_graph_mail.graph.token_cache import TokenCache
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.message.aliases import read_aliases
 from proxmox_graph_mail.message.recipients import Directory
+from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import Spool
 
@@ -47,7 +49,16 @@ def aliases_file() -> Path:
 
 def directory(settings: Settings) -> Directory:
     """Who reads mail for local names."""
-    return Directory(this_host(), read_aliases(aliases_file()), settings.mail_to_addresses(), settings.graph_sender)
+    known = facts.known()
+    aliases = read_aliases(aliases_file())
+    # As with Postfix: a .forward is root's own, and counts only where /etc/aliases leaves root's mail with root.
+    by_file = known.forward_file and "root" not in aliases.entries
+    forward = bool(known.forward) and (settings.mail_forward == "always" or (settings.mail_forward == "auto" and by_file))
+    return Directory(
+        replace(this_host(), cluster=known.cluster), aliases, settings.mail_to_addresses(), settings.graph_sender,
+        admin=known.admin, admin_source=known.admin_source, forward=forward,
+        forward_to=() if "root" in aliases.entries else known.forward_to,
+    )  # fmt: skip
 
 
 def credential(settings: Settings) -> Credential:
@@ -119,7 +130,7 @@ def tenancy(stop: threading.Event, watch: Callable[[Iterable[Path]], None]) -> T
         return made, found.queue_lifetime, close
 
     def watched() -> tuple[Path, ...]:
-        return (*files, aliases_file())
+        return (*files, aliases_file(), Path(facts.file()))
 
     def signature() -> dict[str, object]:
         return {str(path): _state(path) for path in watched()}

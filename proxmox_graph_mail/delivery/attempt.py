@@ -22,12 +22,15 @@ from proxmox_graph_mail.graph.message import (
 )
 from proxmox_graph_mail.graph.mime import MIME_LIMIT, mime_form
 from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
+from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
 from proxmox_graph_mail.spool import KEPT_AGE, Spool
+from proxmox_graph_mail.submission import forwarding
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
-from proxmox_graph_mail.submission.header import start_of_message
+from proxmox_graph_mail.submission.forwarding import delivered_to
+from proxmox_graph_mail.submission.header import HEADER_LIMIT, fields, start_of_message
 from proxmox_graph_mail.submission.login import login_name
 
 MIME_REFUSED = (
@@ -90,9 +93,10 @@ class Delivery:
 
 def attempt(
     spool: Spool, queue_id: str, route: Route, done: Sequence[str] = (), clock: Callable[[], float] = time.time,
-    *, uncertain: bool = False,
+    *, uncertain: bool = False, forwarded: tuple[str, float] = ("", 0.0),
 ) -> Delivery:  # fmt: skip
-    """Try to send a message; `done` are addresses that got it before, `uncertain` says that the last attempt may have sent it.
+    """Try to send a message; `done` are addresses that got it before, `uncertain` says that the last attempt may have sent it,
+    `forwarded` how far its hand-over to Proxmox's notification system came, and when.
 
     Raises FileNotFoundError if it is gone.
     """
@@ -107,7 +111,28 @@ def attempt(
         if isinstance(error, FileNotFoundError):
             raise
         return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
+    direct = in_circle(envelope, data, route.directory.host, os.stat(spool.root).st_uid) or given_up(forwarded, clock())
+    if direct:
+        route = replace(route, directory=replace(route.directory, forward=False))
     return _send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
+
+
+def in_circle(envelope: Envelope, data: bytes, host: Host, service: int) -> bool:
+    """Does a mail come from where local root's mail is handed to, so that it would come again and again?
+
+    Proxmox forwards with `-N never`; what was handed over bears our Delivered-To; and what came by SMTP on localhost (the
+    service user's own), as a target may send it, bears no mark at all.
+    """
+    if "never" in envelope.notify.lower() or envelope.uid == service != 0:
+        return True
+    ours = delivered_to(host.fqdn).encode()
+    return any(name == b"delivered-to" and value.lower() == ours.lower() for name, value in fields(data[:HEADER_LIMIT]))
+
+
+def given_up(forwarded: tuple[str, float], now: float) -> bool:
+    """Did Proxmox's notification system fail to take it, or not take it in time?"""
+    state, since = forwarded
+    return state == forwarding.FAILED or (state == forwarding.ASKED and not 0 <= now - since < forwarding.PATIENCE)
 
 
 def prepared(
@@ -129,10 +154,17 @@ def _send(
     raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
     del data  # it may be most of our memory
     to = people.addresses()
+    known = set(done)
+    if people.root and forwarding.LOCAL_ROOT not in known:
+        # First of all: a target of Proxmox's may work where Graph does not.
+        asked = Outcome(Status.TRANSIENT, "being handed to Proxmox's notification system", forwarding.CODE)
+        return Delivery(asked, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings)
+    if people.root and not to and not people.invalid:
+        handed = Outcome(Status.SENT, forwarding.DONE, forwarding.CODE)
+        return Delivery(handed, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings)
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         return Delivery(Outcome(Status.FAILED, reason, "NoRecipient"), envelope.arrived, people.invalid, (), people.warnings)
-    known = set(done)
     sent = [address for address in to if address in known]
     # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.
     outcome, reduced = Outcome(Status.SENT), bool(done) and not fits(mail, REQUEST_LIMIT)

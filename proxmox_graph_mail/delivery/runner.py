@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.delivery.attempt import Delivery, attempt
+from proxmox_graph_mail.delivery.attempt import Delivery, attempt, given_up
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
@@ -29,6 +29,7 @@ from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import Entry, Spool
+from proxmox_graph_mail.submission import forwarding
 from proxmox_graph_mail.submission.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.submission.mailq import read_envelope
 
@@ -232,8 +233,12 @@ class Runner:
             if entry.size > LARGE:
                 self._large = {entry.id}
             past = history_of(self._spool, entry.id)
+            if given_up(past.forwarded, now):
+                self._spool.take_back(entry.id)
             done = (*past.sent_to, *self._reached.get(entry.id, ()))
-            future = senders.submit(attempt, self._spool, entry.id, route, done, self._clock, uncertain=past.uncertain)
+            future = senders.submit(
+                attempt, self._spool, entry.id, route, done, self._clock, uncertain=past.uncertain, forwarded=past.forwarded
+            )
             self._in_flight[entry.id] = future
             future.add_done_callback(lambda _: self._events.notify())
 
@@ -304,14 +309,14 @@ class Runner:
         log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
         self._report.settled(queue_id, verdict.state, verdict.outcome.reason, now)
         if verdict.state == "sent":
-            self._successes += 1
+            self._successes += delivery.outcome.code != forwarding.CODE
             self._refused.pop(queue_id, None)
             self._sent[queue_id] = delivery.reduced
             self._unlink(queue_id)
             self._shared.discard(queue_id)
             self._reached.pop(queue_id, None)
             self._probes.pop(queue_id, None)
-            if self._suspension.clear() or self._shared:
+            if delivery.outcome.code != forwarding.CODE and (self._suspension.clear() or self._shared):
                 self._release()
         else:
             if delivery.sent_to:
@@ -323,6 +328,8 @@ class Runner:
                     self.failed += 1
                 else:
                     self._spool.defer(queue_id, verdict.next_attempt)
+                    if verdict.outcome.code == forwarding.CODE:
+                        self._spool.hand_over(queue_id)
             except SpoolError as error:
                 self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
                 self._say_once(str(error))

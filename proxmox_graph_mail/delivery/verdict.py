@@ -18,6 +18,7 @@ from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission import forwarding
 from proxmox_graph_mail.submission.mailq import history
 
 SHOWN_RECIPIENTS = 20
@@ -31,7 +32,7 @@ _STATES = {
 class History:
     """What a message's log says of it: its state (empty: new), attempts so far, the times of its rounds (attempts and being
     passed over), when it was last held, whether its last reason concerned every message, who has it already, and whether the
-    last attempt may have sent it."""
+    last attempt may have sent it; `forwarded` tells how far its hand-over to Proxmox's notification system came, and when."""
 
     state: str = ""
     attempts: int = 0
@@ -40,6 +41,7 @@ class History:
     shared: bool = False
     sent_to: tuple[str, ...] = ()
     uncertain: bool = False
+    forwarded: tuple[str, float] = ("", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def summary(events: Sequence[dict[str, Any]]) -> History:
         last_held=max((event["time"] for event in events if event["status"] == "held"), default=0.0),
         shared=events[-1]["shared"],
         uncertain=next((event["uncertain"] for event in reversed(events) if event["tried"]), False),
+        forwarded=next(((event["forward"], event["time"]) for event in reversed(events) if event["forward"]), ("", 0.0)),
         sent_to=tuple(dict.fromkeys(str(address) for event in events for address in event["sent_to"])),
     )
 
@@ -93,11 +96,15 @@ def decide(
     when = 0.0
     if state in ("deferred", "held"):
         wait = schedule.delay(outcome.status, max(attempts, 1), outcome.retry_after, random)
+        if outcome.code == forwarding.CODE:
+            wait = forwarding.PATIENCE
         when = max(suspended_until, now + 1) if outcome.shared and suspended_until > now else now + wait
     event = {
         "time": round(float(now), 3), "status": state, "reason": outcome.reason, "code": outcome.code, "attempts": attempts,
         "tried": tried, "shared": outcome.shared, "uncertain": outcome.status is Status.UNCERTAIN,
     }  # fmt: skip
+    if outcome.code == forwarding.CODE:
+        event["forward"] = forwarding.ASKED
     if delivery.sent_to:
         event["sent_to"] = delivery.sent_to  # all of them: an earlier event may have been lost
     return Verdict(state, outcome, attempts, max(now - arrived, 0.0), when, json.dumps(event).encode() + b"\n")

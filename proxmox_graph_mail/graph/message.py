@@ -93,16 +93,18 @@ def message_id(mail: Mail, at: Circumstances) -> str:
 
 
 def display_name(sender: Mailbox | None, at: Circumstances) -> str:
-    """The name that tells host and origin: `root@pve1 (Cron Daemon)`; of a real address: `ops@example.com via pve1`."""
+    """The name that tells host and origin: `root@pve1 (Cron Daemon)`, in a cluster
+    `root@pve1 (Cron Daemon, prod)`; of a real address: `ops@example.com via pve1`."""
     if sender is None:
         sender = Mailbox(at.full_name, at.user)
     if not sender.address or any(c.isspace() for c in sender.address):
         sender = Mailbox(sender.name or sender.address, at.user)
     local, _, domain = sender.address.rpartition("@") if "@" in sender.address else (sender.address, "", "")
     if domain and not at.host.is_local(domain):
-        return _name(f"{sender.name or sender.address} via {at.host.name}")
+        return _name(f"{sender.name or sender.address} via {at.host.name}{f' ({at.host.cluster})' if at.host.cluster else ''}")
     name = sender.name if sender.name.lower() != local.lower() else ""
-    return _name(f"{local or at.user}@{at.host.name}{f' ({name})' if name else ''}")
+    more = ", ".join(word for word in (name, at.host.cluster) if word)
+    return _name(f"{local or at.user}@{at.host.name}{f' ({more})' if more else ''}")
 
 
 def _subject(subject: str) -> str:

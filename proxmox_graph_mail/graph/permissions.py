@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from proxmox_graph_mail import log
-
 MEMORY = 86400.0
 """Seconds after which it is asked again."""
 MAIL_READ_WRITE = "Mail.ReadWrite"
@@ -63,5 +61,5 @@ class Permissions:
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
             os.replace(name, self._path)
-        except OSError as error:
-            log.line(f"cannot write {self._path}: {error.strerror}", log.WARNING)
+        except OSError:
+            pass  # it is known for this run, and learnt anew by the next

@@ -8,6 +8,7 @@ only then asks. A refusal of the credential is kept too, for REFUSAL_MEMORY: a q
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -26,6 +27,7 @@ MARGIN = 300.0
 """Seconds before its end from which a token is renewed."""
 REFUSAL_MEMORY = 300.0
 """Seconds a refusal is believed without asking again. A changed credential has another key and asks at once."""
+_DISK_TROUBLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 BUSY_MEMORY = 5.0
 """Seconds a transient failure is believed."""
 
@@ -99,8 +101,17 @@ class TokenCache:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+            except OSError as error:
+                if error.errno not in _DISK_TROUBLE:
+                    raise
+                fd = os.open(self._lock_path, os.O_RDONLY | flags)  # a read-only or full disk must not stop mail
+        except FileNotFoundError:
+            yield  # never a lock, and no disk to make one on: this process asks for itself
+            return
         except OSError as error:
             reason = f"cannot write the token cache {self._lock_path}: {error.strerror}"
             raise CredentialError(Outcome(Status.TRANSIENT, reason, "TokenCache", shared=True)) from error

@@ -1,8 +1,9 @@
 """Envelope recipients → who gets the mail, as To, Cc and Bcc.
 
 The envelope alone decides who gets a mail; the headers only decide where an address is shown. A local name
-(`root`, `root@pve1`) leads through /etc/aliases; `root`, and whatever stays local, to the administrator: MAIL_TO,
-else root's alias. Where neither says anything, to the sending mailbox itself, with a warning: somebody reads it.
+(`root`, `root@pve1`) leads through /etc/aliases. Mail for local root is Proxmox's notification system's where the host is set
+up so; else it is, with whatever stays local, the administrator's: MAIL_TO, else root@pam's address in Proxmox, else root's
+alias. Where nothing says who that is, the sending mailbox itself gets it, with a warning: somebody reads it.
 """
 
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
 from proxmox_graph_mail.message.mail import Mail, Mailbox
+from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
 
 # What Exchange Online takes for an SMTP address, as strict as is certain: RFC 5321's dot-atom, with UTF-8 (RFC 6531),
 # and a domain of at least two labels.
@@ -20,15 +22,22 @@ _ADDRESS = re.compile(r"[^\s@<>(),;:\\\"\[\]\x00-\x1f\x7f\ud800-\udfff]+@(?:[^\W
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Who reads mail for local names: this host's names, its aliases, MAIL_TO and, at last, the sending mailbox."""
+    """Who reads mail for local names: this host's names, its aliases, MAIL_TO, root@pam's address and where it was found, the
+    addresses in /root/.forward, and at last the sending mailbox. With `forward`, local root's mail is handed to Proxmox's
+    notification system."""
 
     host: Host
     aliases: Aliases
     mail_to: tuple[str, ...]
     sender: str
+    admin: str = ""
+    admin_source: str = ""
+    forward_to: tuple[str, ...] = ()
+    forward: bool = False
 
     def resolve(self, recipient: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The addresses that get a recipient's mail, and warnings. An address elsewhere is returned as it is."""
+        """The addresses that get a recipient's mail, and warnings. An address elsewhere is returned as it is; LOCAL_ROOT stands
+        for Proxmox's notification system."""
         local = self._local_name(recipient)
         if local is None:
             return (recipient,), ()
@@ -40,8 +49,16 @@ class Directory:
             warnings += problems
             targets = expanded or (local,)
         for target in targets:
-            if self._local_name(target) is None:
+            name = self._local_name(target)
+            if name is None:
                 found[target] = None
+                continue
+            if name.lower() == "root" and self.forward:
+                found[LOCAL_ROOT] = None
+                if self.mail_to or not self.forward_to:
+                    continue
+            if name.lower() == "root" and self.forward_to and not self.mail_to:
+                found.update(dict.fromkeys(self.forward_to))
             else:
                 administrators, problems = self.administrators()
                 warnings += problems
@@ -49,36 +66,53 @@ class Directory:
         return tuple(found), tuple(dict.fromkeys(warnings))
 
     def administrators(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """MAIL_TO, else where /etc/aliases leads root, else the sending mailbox, with warnings."""
+        """Who reads local users' mail, with warnings."""
+        found, _, warnings = self.administration()
+        return found, warnings
+
+    def administration(self) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+        """Who reads local users' mail, what says so, and warnings: MAIL_TO, else root@pam's address, else where /etc/aliases
+        leads root, else the sending mailbox."""
         if self.mail_to:
-            return self.mail_to, ()
+            return self.mail_to, "MAIL_TO", ()
+        if self.admin:
+            return (self.admin,), f"root@pam in {self.admin_source}", ()
         expanded, warnings = self.aliases.expand("root")
         found = tuple(target for target in expanded if self._local_name(target) is None)
         if found:
-            return found, warnings
-        return (self.sender,), (
-            *warnings,
-            f"nobody is named for local mail: it goes to {self.sender}; set MAIL_TO, or root in /etc/aliases",
+            return found, "root in /etc/aliases", warnings
+        return (
+            (self.sender,),
+            "the sending mailbox, for nothing else is named",
+            (
+                *warnings,
+                f"nobody is named for local mail: it goes to {self.sender}; set MAIL_TO, root@pam's address in Proxmox, or root "
+                "in /etc/aliases",
+            ),
         )
 
     def _local_name(self, recipient: str) -> str | None:
         local, at, domain = recipient.rpartition("@")
         if not at:
             return recipient
-        if domain.lower() in {address.rpartition("@")[2].lower() for address in (self.sender, *self.mail_to)}:
+        if domain.lower() in {
+            address.rpartition("@")[2].lower() for address in (self.sender, *self.mail_to, *((self.admin,) if self.admin else ()))
+        }:
             return None  # Exchange knows that domain, whatever this host is called
         return local if local and self.host.is_local(domain) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
-    """Who gets a mail. `invalid` are envelope recipients that are no addresses and get nothing."""
+    """Who gets a mail. `invalid` are envelope recipients that are no addresses and get nothing; with `root`, Proxmox's
+    notification system gets it too."""
 
     to: tuple[Mailbox, ...] = ()
     cc: tuple[Mailbox, ...] = ()
     bcc: tuple[Mailbox, ...] = ()
     invalid: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    root: bool = False
 
     def __len__(self) -> int:
         return len(self.to) + len(self.cc) + len(self.bcc)
@@ -97,11 +131,14 @@ def recipients(envelope_recipients: Iterable[str], mail: Mail, directory: Direct
     wanted: dict[str, str] = {}  # lower case → as written
     warnings: list[str] = []
     invalid: list[str] = []
+    root = False
     for recipient in envelope_recipients:
         addresses, problems = directory.resolve(recipient)
         warnings += problems
         for address in addresses:
-            if is_address(address):
+            if address == LOCAL_ROOT and directory.forward:
+                root = True
+            elif is_address(address):
                 wanted.setdefault(address.lower(), address)
             else:
                 invalid.append(address)
@@ -110,7 +147,7 @@ def recipients(envelope_recipients: Iterable[str], mail: Mail, directory: Direct
     rest = tuple(Mailbox("", address) for address in wanted.values())
     if not to and not cc and len(rest) == 1:
         to, rest = rest, ()
-    return Recipients(to, cc, rest, tuple(dict.fromkeys(invalid)), tuple(dict.fromkeys(warnings)))
+    return Recipients(to, cc, rest, tuple(dict.fromkeys(invalid)), tuple(dict.fromkeys(warnings)), root)
 
 
 def is_address(text: str) -> bool:

@@ -20,6 +20,7 @@ _EVENT = {
     "shared": False,
     "sent_to": [],
     "uncertain": False,
+    "forward": "",
 }
 """The fields of an event, and what they are where it has none."""
 

@@ -1,6 +1,8 @@
 """One token for all processes; one question to Entra, whatever it answers."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -119,6 +121,26 @@ def test_a_cache_that_cannot_be_written_costs_tokens_not_mail(sandbox: Sandbox, 
     """A directory in the file's place stands for a full disk."""
     (tmp_path / "tokens.new").mkdir()
     assert TokenCache(tmp_path, credential(sandbox), client).get().value
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["with a lock", "without one"])
+def test_a_read_only_disk_costs_tokens_not_mail(
+    sandbox: Sandbox, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """A token that Graph refused is replaced all the same."""
+    if before:
+        TokenCache(tmp_path, credential(sandbox), client).get()
+    really = os.open
+
+    def read_only(path: str, flags: int, *rest: int, **more: int) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY) and str(path).startswith(str(tmp_path)):
+            if not os.path.exists(path) or flags & os.O_CREAT:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return really(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    cache = TokenCache(tmp_path, credential(sandbox), client)
+    assert cache.replace(cache.get()).value
 
 
 def test_a_link_in_the_cache_s_place_is_not_followed(sandbox: Sandbox, client: httpx.Client, tmp_path: Path) -> None:
