@@ -8,7 +8,7 @@ import click
 import typer
 
 from proxmox_graph_mail import __version__, log
-from proxmox_graph_mail.admin import queue
+from proxmox_graph_mail.admin import queue, target
 from proxmox_graph_mail.admin.preview import preview
 from proxmox_graph_mail.admin.route import route
 from proxmox_graph_mail.admin.run import IDLE, serve
@@ -22,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(queue.app, name="queue")
+app.add_typer(target.app, name="target")
 app.command()(route)
 app.command()(preview)
 

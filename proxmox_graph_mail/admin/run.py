@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.admin.wiring import tenancy
+from proxmox_graph_mail.admin.wiring import state_path, tenancy
 from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.runner import Runner
 from proxmox_graph_mail.delivery.supervision import Supervision
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
@@ -40,7 +41,10 @@ def serve(
     try:
         events.catch_signals()
         events.watch_queue(spool.queue)
-        runner = Runner(spool, watcher, events, stop, supervision=Supervision(os.environ), on_settled=on_settled)
+        runner = Runner(
+            spool, watcher, events, stop,
+            supervision=Supervision(os.environ), record=Record(state_path()), on_settled=on_settled,
+        )  # fmt: skip
         while held is not None:
             try:
                 events.listen(Path(default_run()))

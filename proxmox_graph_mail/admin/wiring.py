@@ -12,7 +12,7 @@ from proxmox_graph_mail import log
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.delivery.attempt import Route
 from proxmox_graph_mail.delivery.tenancy import Tenancy
-from proxmox_graph_mail.errors import SettingsError, SpoolError
+from proxmox_graph_mail.errors import PrivilegeError, SettingsError, SpoolError
 from proxmox_graph_mail.graph import http
 from proxmox_graph_mail.graph.client import GraphClient
 from proxmox_graph_mail.graph.cloud import cloud
@@ -32,9 +32,14 @@ EXPIRY_WARNING = 60
 """Days before the credential's end from which every start of the runner warns."""
 
 
+def state_path() -> Path:
+    """`$PROXMOX_GRAPH_MAIL_STATE`, or the package's: token cache, permissions, record of outcomes."""
+    return Path(os.environ.get("PROXMOX_GRAPH_MAIL_STATE", "/var/lib/proxmox-graph-mail"))
+
+
 def state_directory() -> Path:
-    """`$PROXMOX_GRAPH_MAIL_STATE`, or the package's: the token cache. Made if it is missing."""
-    path = Path(os.environ.get("PROXMOX_GRAPH_MAIL_STATE", "/var/lib/proxmox-graph-mail"))
+    """The same, made if it is missing. Raises SettingsError."""
+    path = state_path()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -136,6 +141,12 @@ def tenancy(stop: threading.Event, watch: Callable[[Iterable[Path]], None]) -> T
         return {str(path): _state(path) for path in watched()}
 
     return Tenancy(load, signature)
+
+
+def require_root(what: str) -> None:
+    """Raise PrivilegeError unless this is root."""
+    if os.geteuid() != 0:
+        raise PrivilegeError(f"{what} are root's to see and change; try it with sudo")
 
 
 def become_service_user(spool: Spool) -> None:

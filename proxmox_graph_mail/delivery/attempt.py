@@ -81,7 +81,8 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `reduced` tells
-    that they have less than was handed in, so that the original is kept."""
+    that they have less than was handed in, so that the original is kept. `subject`, `size` (bytes)
+    and `uid` are for the record."""
 
     outcome: Outcome
     arrived: float = 0.0
@@ -89,6 +90,9 @@ class Delivery:
     sent_to: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     reduced: bool = False
+    subject: str = ""
+    size: int = 0
+    uid: int = -1
 
 
 def attempt(
@@ -114,7 +118,8 @@ def attempt(
     direct = in_circle(envelope, data, route.directory.host, os.stat(spool.root).st_uid) or given_up(forwarded, clock())
     if direct:
         route = replace(route, directory=replace(route.directory, forward=False))
-    return _send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
+    delivery, subject = _send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
+    return replace(delivery, subject=subject, size=size, uid=envelope.uid)
 
 
 def in_circle(envelope: Envelope, data: bytes, host: Host, service: int) -> bool:
@@ -149,7 +154,8 @@ def prepared(
 
 def _send(
     queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float, *, uncertain: bool
-) -> Delivery:  # fmt: skip
+) -> tuple[Delivery, str]:  # fmt: skip
+    """What came of sending it, and its subject."""
     mail, people, at = prepared(queue_id, envelope, data, route.directory, route.sender, now)
     raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
     del data  # it may be most of our memory
@@ -158,13 +164,14 @@ def _send(
     if people.root and forwarding.LOCAL_ROOT not in known:
         # First of all: a target of Proxmox's may work where Graph does not.
         asked = Outcome(Status.TRANSIENT, "being handed to Proxmox's notification system", forwarding.CODE)
-        return Delivery(asked, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings)
+        return Delivery(asked, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings), mail.subject
     if people.root and not to and not people.invalid:
         handed = Outcome(Status.SENT, forwarding.DONE, forwarding.CODE)
-        return Delivery(handed, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings)
+        return Delivery(handed, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings), mail.subject
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
-        return Delivery(Outcome(Status.FAILED, reason, "NoRecipient"), envelope.arrived, people.invalid, (), people.warnings)
+        nobody = Outcome(Status.FAILED, reason, "NoRecipient")
+        return Delivery(nobody, envelope.arrived, people.invalid, (), people.warnings), mail.subject
     sent = [address for address in to if address in known]
     # Of those who have it already (done) it is not known in which form: then the original is kept, if it may have been smaller.
     outcome, reduced = Outcome(Status.SENT), bool(done) and not fits(mail, REQUEST_LIMIT)
@@ -173,7 +180,8 @@ def _send(
         and (route.save_to_sent_items or raw) and route.mailer.was_sent(route.sender, message_id(mail, at))
     ):  # fmt: skip
         found = Outcome(Status.SENT, "found in Sent Items, after an unclear answer")
-        return Delivery(found, envelope.arrived, to, to, people.warnings, reduced=not fits(mail, REQUEST_LIMIT))
+        smaller = not fits(mail, REQUEST_LIMIT)
+        return Delivery(found, envelope.arrived, to, to, people.warnings, smaller), mail.subject
     refused: list[str] = []
     why = "that is no mail address"
     waiting = _batches(people, set(sent))
@@ -196,7 +204,7 @@ def _send(
     if outcome.status is Status.SENT and (missed := (*people.invalid, *refused)):
         reason = f"sent to {' '.join(sent)[:200] or 'nobody'}, but not to {' '.join(missed)[:200]}: {why}"
         outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
-    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced)
+    return Delivery(outcome, envelope.arrived, to, tuple(sent), people.warnings, reduced), mail.subject
 
 
 def _send_batch(

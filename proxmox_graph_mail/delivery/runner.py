@@ -20,12 +20,13 @@ from dataclasses import replace
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt, given_up
 from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import REREAD, Tenancy
 from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
 from proxmox_graph_mail.delivery.upkeep import foreign, sweep
-from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line
+from proxmox_graph_mail.delivery.verdict import arrival, decide, history_of, log_line
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import Entry, Spool
@@ -66,6 +67,7 @@ class Runner:
         monotonic: Callable[[], float] = since_boot,
         rng: Callable[[], float] = random.random,
         supervision: Supervision | None = None,
+        record: Record | None = None,
         on_settled: Callable[[str, str], None] = lambda _id, _status: None,
     ) -> None:
         self._spool = spool
@@ -77,6 +79,7 @@ class Runner:
         self._rng = rng
         self._on_settled = on_settled
         self._supervision = supervision or Supervision({})
+        self._record = record
         self._suspension = Suspension()
         self._suspects = Suspects(spool)
         self._uids: dict[str, int] = {}
@@ -307,6 +310,14 @@ class Runner:
             tried=tried, now=now, lifetime=self._tenancy.lifetime, random=self._rng(), suspended_until=self._suspension.until,
         )  # fmt: skip
         log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
+        if self._record is not None and (tried or verdict.state == "failed"):
+            outcome = verdict.outcome
+            self._record.add(
+                time=round(now, 3), id=queue_id, state=verdict.state, arrived=delivery.arrived or arrival(queue_id),
+                to=delivery.to, subject=delivery.subject, size=delivery.size, uid=delivery.uid, attempts=verdict.attempts,
+                delay=round(verdict.delay, 3), reason=outcome.reason, code=outcome.code, request_id=outcome.request_id,
+                uncertain=delivery.outcome.status is Status.UNCERTAIN, throttled=bool(outcome.retry_after and outcome.shared),
+            )  # fmt: skip
         self._report.settled(queue_id, verdict.state, verdict.outcome.reason, now)
         if verdict.state == "sent":
             self._successes += delivery.outcome.code != forwarding.CODE

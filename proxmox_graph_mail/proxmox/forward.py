@@ -58,7 +58,11 @@ def main() -> None:
 def hand_over(queue_id: str, asked: int, queue: int) -> None:
     """Pipe one message into proxmox-mail-forward, and write down what came of it. Raises OSError."""
     try:
-        with open(os.open(queue_id, _READ, dir_fd=asked), "rb") as message:
+        descriptor = os.open(queue_id, _READ, dir_fd=asked)
+    except OSError:
+        return  # gone meanwhile, or a link: none of ours
+    try:
+        with open(descriptor, "rb") as message:
             status = os.fstat(message.fileno())
             ours = os.stat(queue_id, dir_fd=queue, follow_symlinks=False)
             if (status.st_dev, status.st_ino) != (ours.st_dev, ours.st_ino) or (status.st_mode & 0o170000) != 0o100000:

@@ -1,0 +1,1 @@
+"""Tests of proxmox_graph_mail/proxmox."""

@@ -1,0 +1,148 @@
+"""`target show|add|test|remove`: Proxmox's notification targets, and which of them lead here."""
+
+import json
+import re
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from proxmox_graph_mail import settings
+from proxmox_graph_mail.admin.watch import Leg, follow
+from proxmox_graph_mail.admin.wiring import require_root
+from proxmox_graph_mail.errors import DataError, SettingsError, UsageError
+from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.proxmox.notifications import Notifications, Target, product
+
+app = typer.Typer(help="Proxmox's notification targets: which lead here, add one, test one.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{1,31}")
+DEFAULT_NAME = "microsoft365"
+
+
+@app.command()
+def show(as_json: AsJson = False) -> None:
+    """Show Proxmox's targets and matchers: which reach us, and which address each sends from and to."""
+    require_root("Proxmox's notification settings")
+    system = Notifications(product())
+    facts.refresh()
+    targets, matchers = system.targets(), system.matchers()
+    led = {target.name: [matcher.name for matcher in matchers if target.name in matcher.targets and not matcher.disabled]
+           for target in targets}  # fmt: skip
+    rows = [_row(target, led[target.name]) for target in targets]
+    if as_json:
+        print(json.dumps({"targets": rows, "matchers": [_matcher(matcher) for matcher in matchers]}, indent=1))
+        return
+    table = Table("TARGET", "TYPE", "THROUGH US", "FROM", "TO", "MATCHERS", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        through = "disabled" if row["disabled"] else "yes" if row["reaches_us"] else "no"
+        table.add_row(row["name"], row["type"], through, row["from"], " ".join(row["to"]), " ".join(row["matchers"]) or "none")
+    Console().print(table)
+    for row in rows:
+        if row["reaches_us"] and not row["matchers"] and not row["disabled"]:
+            print(f"{row['name']}: no matcher leads to it; nothing is sent there")
+
+
+def _row(target: Target, matchers: list[str]) -> dict[str, Any]:
+    known = facts.known()
+    return {
+        "name": target.name, "type": target.kind, "reaches_us": target.reaches_us(), "disabled": target.disabled,
+        "from": _from(target, known.email_from), "to": [_address(one, known.admin) for one in target.to], "matchers": matchers,
+        "comment": target.comment,
+    }  # fmt: skip
+
+
+def _from(target: Target, default: str) -> str:
+    if not target.reaches_us():
+        return target.sender
+    try:
+        sender = settings.load().graph_sender
+    except SettingsError:
+        sender = "(settings incomplete)"
+    asked = target.sender or default
+    return sender if not asked or asked == sender else f"{sender} (asks for {asked})"
+
+
+def _address(one: str, admin: str) -> str:
+    return f"{one} ({admin or 'no address'})" if one == "root@pam" else one
+
+
+def _matcher(matcher: Any) -> dict[str, Any]:
+    return {"name": matcher.name, "targets": list(matcher.targets), "rules": matcher.rules, "disabled": matcher.disabled}
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = DEFAULT_NAME,
+    to: Annotated[list[str] | None, typer.Option("--to", metavar="ADDRESS", help="Who gets it; by default root@pam.")] = None,
+    matcher: Annotated[bool, typer.Option("--matcher", help="Also make a matcher that leads everything to it.")] = False,
+) -> None:
+    """Add a sendmail target, and with --matcher a matcher all-to-NAME that leads everything to it.
+
+    Example: proxmox-graph-mail target add --to alarms@example.com --matcher
+    """
+    _checked(name)
+    require_root("Proxmox's notification settings")
+    system = Notifications(product())
+    addresses = [one for one in to or [] if "@" in one and not one.endswith(("@pam", "@pve", "@pbs"))]
+    users = [one for one in to or ["root@pam"] if one not in addresses]
+    system.add(name, to=addresses, users=users)
+    print(f"target {name} is there; proxmox-graph-mail target test {name} tries it")
+    if matcher:
+        system.add_matcher(_matcher_of(name), name)
+        print(f"matcher {_matcher_of(name)} leads everything to it (the default matcher goes on as before)")
+
+
+@app.command()
+def test(name: Name) -> None:
+    """Let Proxmox send its test notification to a target, and wait for what becomes of it here.
+
+    Proxmox itself reports success whatever happens to the mail.
+    """
+    _checked(name)
+    require_root("Proxmox's notification settings")
+    system = Notifications(product())
+    target = next((one for one in system.targets() if one.name == name), None)
+    if target is None:
+        raise DataError(f"there is no target {name}; proxmox-graph-mail target show lists them")
+    if not target.reaches_us():
+        raise UsageError(f"{name} is a target of type {target.kind}: what it sends does not come here; test it in Proxmox")
+    begun = time.time()
+    leg = Leg()
+    system.test(name)
+    leg.passed("Proxmox ran the test")
+    raise typer.Exit(follow(since=begun, leg=leg, matching=_is_test))
+
+
+def _is_test(row: dict[str, Any]) -> bool:
+    """Proxmox's test notification is of root, or of the backup server's user, and says so in its subject."""
+    return "test" in str(row.get("subject", "")).lower()
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove a sendmail target, and the matcher that `add --matcher` made for it."""
+    _checked(name)
+    require_root("Proxmox's notification settings")
+    system = Notifications(product())
+    if any(matcher.name == _matcher_of(name) and matcher.targets == (name,) for matcher in system.matchers()):
+        system.remove_matcher(_matcher_of(name))
+        print(f"matcher {_matcher_of(name)} is removed")
+    others = [matcher.name for matcher in system.matchers() if name in matcher.targets]
+    if others:
+        raise DataError(f"the matcher {others[0]} leads to {name}: change that one first, or its notifications go nowhere")
+    system.remove(name)
+    print(f"target {name} is removed")
+
+
+def _matcher_of(name: str) -> str:
+    """A matcher of its own name: Proxmox lets no two sections have the same."""
+    return f"all-to-{name}"[:32]
+
+
+def _checked(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError("a target's name has 2 to 32 letters, digits, '.', '_' or '-', and begins with a letter, digit or '_'")
