@@ -141,7 +141,10 @@ def forward() -> NoReturn:
                 sender = section.get("from-address") or option("/etc/pve/datacenter.cfg", "email_from") or "root"
                 if to:
                     argv = [*SENDMAIL, "-N", "never", "-f", sender, "--", *to]
-                    subprocess.run(argv, input=raw, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+                    # Postfix runs the real one, which is setuid root, as nobody; and nobody is whom it runs sendmail as.
+                    user = {"user": 65534, "group": 65534, "extra_groups": ()} if os.environ.get("LAYER_RUID") else {}
+                    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+                    subprocess.run(argv, input=raw, check=False, **quiet, **user)  # type: ignore[call-overload]
             elif section.get("type") == "smtp":
                 mail = message_from_bytes(raw[raw.find(b"\n") + 1 :] if raw.startswith(b"From ") else raw)
                 subject = str(make_header(decode_header(mail["Subject"] or "")))

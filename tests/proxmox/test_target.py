@@ -53,7 +53,7 @@ def test_add_test_and_remove(product: ProxmoxHost, sandbox: Sandbox) -> None:
     with product.host.runner():
         done = product.host.admin("target", "test", "microsoft365")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "is at Graph, " in done.stdout
+    assert " arrived at Graph " in done.stdout
     assert "for alarms@example.com, admin@example.com" in done.stdout
     assert subjects(sandbox.accepted()) == ["Test notification"]
     assert product.host.admin("target", "remove", "microsoft365").stdout.splitlines() == [
