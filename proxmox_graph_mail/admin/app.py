@@ -9,6 +9,7 @@ import typer
 
 from proxmox_graph_mail import __version__, log
 from proxmox_graph_mail.admin import queue, target
+from proxmox_graph_mail.admin.deliver import deliver
 from proxmox_graph_mail.admin.preview import preview
 from proxmox_graph_mail.admin.route import route
 from proxmox_graph_mail.admin.run import IDLE, serve
@@ -25,6 +26,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(target.app, name="target")
 app.command()(route)
 app.command()(preview)
+app.command()(deliver)
 
 
 @app.callback(invoke_without_command=True)

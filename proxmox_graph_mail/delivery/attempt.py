@@ -68,7 +68,8 @@ class Mailer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the settings say about every message: who sends it, as whom, in which form, and who reads local mail."""
+    """What the settings say about every message: who sends it, as whom, in which form, and who reads local mail.
+    `keeps_original` tells whether there is a kept/ for what is sent smaller."""
 
     mailer: Mailer
     sender: str
@@ -76,6 +77,7 @@ class Route:
     headers: bool = True
     save_to_sent_items: bool = False
     mime: bool = False
+    keeps_original: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def attempt(
     direct = in_circle(envelope, data, route.directory.host, os.stat(spool.root).st_uid) or given_up(forwarded, clock())
     if direct:
         route = replace(route, directory=replace(route.directory, forward=False))
-    delivery, subject = _send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
+    delivery, subject = send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
     return replace(delivery, subject=subject, size=size, uid=envelope.uid)
 
 
@@ -152,10 +154,10 @@ def prepared(
     return mail, people, Circumstances(queue_id, envelope.arrived, now, directory.host, sender, user, envelope.full_name)
 
 
-def _send(
+def send(
     queue_id: str, envelope: Envelope, data: bytes, size: int, route: Route, done: Sequence[str], now: float, *, uncertain: bool
 ) -> tuple[Delivery, str]:  # fmt: skip
-    """What came of sending it, and its subject."""
+    """Send a message to those of its recipients who are not `done`; what came of it, and its subject."""
     mail, people, at = prepared(queue_id, envelope, data, route.directory, route.sender, now)
     raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
     del data  # it may be most of our memory
@@ -232,35 +234,36 @@ def _send_batch(
         inline, others = sorted_attachments(fitted.mail)
         files = [*((attachment, True) for attachment in inline), *((attachment, False) for attachment in others)]
         shell = replace(fitted.mail, attachments=())
-        message = graph_message(shell, batch, at, headers=route.headers, notes=_notes(fitted, size, at))
+        message = graph_message(shell, batch, at, headers=route.headers, notes=_notes(fitted, size, at, route))
         outcome = route.mailer.send_large(route.sender, message, files)
         if outcome.code != NOT_WHOLE:
-            return _told(outcome, fitted, at), fitted
+            return _told(outcome, fitted, at, route), fitted
         remedy = "; ".join(word for word in (remedy, outcome.reason) if word)
         fitted = fit(mail, REQUEST_LIMIT, many)
-    message = graph_message(fitted.mail, batch, at, headers=route.headers, notes=_notes(fitted, size, at))
+    message = graph_message(fitted.mail, batch, at, headers=route.headers, notes=_notes(fitted, size, at, route))
     outcome = route.mailer.send_mail(route.sender, request_body(message, save_to_sent_items=route.save_to_sent_items))
-    return _told(outcome, fitted, at, remedy), fitted
+    return _told(outcome, fitted, at, route, remedy), fitted
 
 
-def _told(outcome: Outcome, fitted: Fitted, at: Circumstances, remedy: str = "") -> Outcome:
+def _told(outcome: Outcome, fitted: Fitted, at: Circumstances, route: Route, remedy: str = "") -> Outcome:
     """The outcome, with what was sent smaller, or otherwise than it was asked for, in its reason."""
     if outcome.status is not Status.SENT:
         return outcome
-    smaller = (*fitted.notes, f"The original is kept as {at.queue_id}") if fitted.notes else ()
+    kept = (f"The original is kept as {at.queue_id}",) if route.keeps_original else ()
+    smaller = (*fitted.notes, *kept) if fitted.notes else ()
     said = " ".join(word for word in (outcome.reason, *smaller) if word)
     return replace(outcome, reason="; ".join(word for word in (said, remedy) if word))
 
 
-def _notes(fitted: Fitted, size: int, at: Circumstances) -> tuple[str, ...]:
+def _notes(fitted: Fitted, size: int, at: Circumstances, route: Route) -> tuple[str, ...]:
     """What the reader of a mail that was made smaller is told."""
     if not fitted.notes:
         return ()
-    return (
-        f"This mail ({megabytes(size)}) is larger than Microsoft Graph takes.",
-        *fitted.notes,
-        f"The original is kept on {at.host.name} for {KEPT_AGE // 86400} days: proxmox-graph-mail queue save {at.queue_id} FILE",
+    where = (
+        f"The original is kept on {at.host.name} for {KEPT_AGE // 86400} days: proxmox-graph-mail queue save {at.queue_id} FILE"
     )
+    kept = (where,) if route.keeps_original else ()
+    return (f"This mail ({megabytes(size)}) is larger than Microsoft Graph takes.", *fitted.notes, *kept)
 
 
 def _batches(people: Recipients, done: set[str], limit: int = RECIPIENT_LIMIT) -> list[Recipients]:

@@ -42,6 +42,15 @@ def _crontabs(settled: Machine) -> None:
     settled.run("crontab -u alice -", stdin="* * * * * echo alice-cron-output; crontab -r\n")
 
 
+def test_dnf5_automatic_s_command(host: Machine, tenant: Tenant) -> None:
+    """As docs/proxmox.md has it: mail(1), told where sendmail is, the body on standard input."""
+    command = "s-nail -Ssendwait -Smta=/usr/sbin/sendmail -s 'Updates are available' -r root@fedora.example.com admin@example.com"
+    host.run(command, stdin="The following updates are available on fedora:\n  kernel 6.12\n")
+    mail = tenant.arrives("Updates are available")
+    assert people(mail) == ["admin@example.com"]
+    assert "kernel 6.12" in body(mail)
+
+
 @pytest.mark.parametrize("program", ["bsd-mailx", "s-nail"])
 @pytest.mark.parametrize("user", ["root", "alice"])
 def test_mail_1(host: Machine, tenant: Tenant, program: str, user: str) -> None:
