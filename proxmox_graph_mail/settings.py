@@ -37,7 +37,7 @@ _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*)\.)+[A-Za-z]{2,}")
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\"]+")
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL)_\w*", re.IGNORECASE)
+_OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL|ALARM)_\w*", re.IGNORECASE)
 LIKENESS = 0.7
 """From which a key that is none of ours is a typo of one."""
 _HINTS = {"missing": "it is not set", "extra_forbidden": "unknown key"}
@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     graph_ca_file: Path | None = None
     graph_save_to_sent_items: bool = False
     mail_format: Literal["json", "mime"] = "json"
+    graph_application_id: str = ""
+    alarm_command: str = ""
     queue_lifetime: float = Field(default=5 * 86400.0)
     https_proxy: SecretStr = SecretStr("")  # it may hold a password
     no_proxy: str = ""
@@ -94,6 +96,13 @@ class Settings(BaseSettings):
     def _client(cls, value: str) -> str:
         if value and not _GUID.fullmatch(value):
             raise ValueError("no GUID; the overview page of the app registration shows it as Application (client) ID")
+        return value
+
+    @field_validator("graph_application_id")
+    @classmethod
+    def _application(cls, value: str) -> str:
+        if value and not _GUID.fullmatch(value):
+            raise ValueError("no GUID; the overview page of the app registration shows it as Object ID")
         return value
 
     @field_validator("graph_client_secret")
@@ -235,11 +244,39 @@ def load() -> Settings:
     try:
         return Settings(_secrets_dir=secrets, **values)  # type: ignore[arg-type, call-arg]  # pydantic checks
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        key, reason = _first(error)
         place = _origin(key, origin, secrets, paths)
-        reason = _HINTS.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
         raise SettingsError(f"{place}: {key.upper()}: {reason}" if key else f"{place}: {reason}") from None
+
+
+def check(values: Mapping[str, str]) -> Settings:
+    """Settings of these keys (upper case) and the environment. Raises SettingsError, which names the key."""
+    try:
+        return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]  # pydantic checks
+    except ValidationError as error:
+        key, reason = _first(error)
+        raise SettingsError(f"{key.upper()}: {reason}" if key else reason) from None
+
+
+def fault(key: str, value: str) -> str:
+    """What is wrong with one value by itself; empty if nothing is."""
+    rest = {"GRAPH_TENANT_ID": "a.example", "GRAPH_CLIENT_ID": f"{0:08}-0000-0000-0000-{0:012}", "GRAPH_SENDER": "a@a.example"}
+    try:
+        check(rest | {"GRAPH_CLIENT_SECRET": "x"} | {key: value})
+    except SettingsError as error:
+        return str(error).removeprefix(f"{key}: ")
+    return ""
+
+
+def values_of(path: Path) -> dict[str, str]:
+    """The keys (upper case) that a file sets. Raises SettingsError."""
+    return {key.upper(): value for key, (value, _) in _read(path).items() if value}
+
+
+def _first(error: ValidationError) -> tuple[str, str]:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    return key, _HINTS.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
 
 
 def _origin(key: str, origin: Mapping[str, str], secrets: str | None, paths: tuple[Path, ...]) -> str:
@@ -289,3 +326,19 @@ def _shown(path: Path) -> Path:
 def _nearest(key: str) -> str:
     near = difflib.get_close_matches(key, Settings.model_fields, 1)
     return f"; is {near[0].upper()} meant?" if near else "; proxmox-graph-mail.conf(5) has the list"
+
+
+def origins() -> dict[str, str]:
+    """Where each key that is set comes from: a file, the environment, or systemd's credentials. Raises SettingsError."""
+    found: dict[str, str] = {}
+    for path in settings_files(os.environ):
+        for key, (value, _) in _read(path).items():
+            if value:
+                found.setdefault(key, str(_shown(path)))
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    for key in Settings.model_fields:
+        if directory and os.path.exists(Path(directory) / key):
+            found[key] = "systemd's credentials"
+        if any(name.lower() == key and value for name, value in os.environ.items()):
+            found[key] = "the environment"
+    return found

@@ -9,10 +9,17 @@ import typer
 
 from proxmox_graph_mail import __version__, log
 from proxmox_graph_mail.admin import queue, target
+from proxmox_graph_mail.admin.check import check
 from proxmox_graph_mail.admin.deliver import deliver
+from proxmox_graph_mail.admin.entra import entra
+from proxmox_graph_mail.admin.explain import explain
+from proxmox_graph_mail.admin.log import log as show_log
 from proxmox_graph_mail.admin.preview import preview
 from proxmox_graph_mail.admin.route import route
 from proxmox_graph_mail.admin.run import IDLE, serve
+from proxmox_graph_mail.admin.setup import setup
+from proxmox_graph_mail.admin.status import status
+from proxmox_graph_mail.admin.test import send_one
 from proxmox_graph_mail.admin.wiring import become_service_user
 from proxmox_graph_mail.errors import EX_USAGE, MailError
 from proxmox_graph_mail.spool import Spool
@@ -27,6 +34,13 @@ app.add_typer(target.app, name="target")
 app.command()(route)
 app.command()(preview)
 app.command()(deliver)
+app.command()(check)
+app.command()(explain)
+app.command()(status)
+app.command()(setup)
+app.command()(entra)
+app.command(name="log")(show_log)
+app.command(name="test")(send_one)
 
 
 @app.callback(invoke_without_command=True)

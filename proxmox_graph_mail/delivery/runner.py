@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt, given_up
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.record import Record
@@ -68,6 +69,8 @@ class Runner:
         rng: Callable[[], float] = random.random,
         supervision: Supervision | None = None,
         record: Record | None = None,
+        alarm: Alarm | None = None,
+        daily: Callable[[], None] = lambda: None,
         on_settled: Callable[[str, str], None] = lambda _id, _status: None,
     ) -> None:
         self._spool = spool
@@ -80,6 +83,8 @@ class Runner:
         self._on_settled = on_settled
         self._supervision = supervision or Supervision({})
         self._record = record
+        self._alarm = alarm
+        self._daily = daily
         self._suspension = Suspension()
         self._suspects = Suspects(spool)
         self._uids: dict[str, int] = {}
@@ -147,8 +152,9 @@ class Runner:
         return any(self._is_due(entry, now) for entry in self._scan())
 
     def _look_after(self) -> None:
-        """Clear up what others left, and report what is not ours."""
+        """Clear up what others left, report what is not ours, and do what is to be done once a day."""
         self._looked_after = self._monotonic()
+        self._daily()
         try:
             for path in sweep(self._spool, self._clock()):
                 log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
@@ -203,6 +209,8 @@ class Runner:
         future = [when - now for when in times if when > now]
         if self._tenancy.route is None:
             future.append(REREAD)
+        if self._alarm is not None and (alarm := self._alarm.look(now)) is not None:
+            future.append(alarm)
         if self._in_flight:
             return min(future) if future else None
         return min([*future, LONGEST_SLEEP] if entries else [max(idle_end - now, 0.0)])
@@ -319,7 +327,11 @@ class Runner:
                 uncertain=delivery.outcome.status is Status.UNCERTAIN, throttled=bool(outcome.retry_after and outcome.shared),
             )  # fmt: skip
         self._report.settled(queue_id, verdict.state, verdict.outcome.reason, now)
+        if self._alarm is not None and delivery.outcome.shared:
+            self._alarm.refused(delivery.outcome, now)
         if verdict.state == "sent":
+            if self._alarm is not None and delivery.outcome.code != forwarding.CODE:
+                self._alarm.passed(now)
             self._successes += delivery.outcome.code != forwarding.CODE
             self._refused.pop(queue_id, None)
             self._sent[queue_id] = delivery.reduced

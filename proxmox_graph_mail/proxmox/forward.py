@@ -78,7 +78,7 @@ def hand_over(queue_id: str, asked: int, queue: int) -> None:
     reason = f"proxmox-mail-forward {fault}" if fault else forwarding.DONE
     detail = f" ({reason}; it goes to the administrator directly)" if fault else ""
     outcome = f"relay=proxmox-mail-forward, status={'failed' if fault else 'sent'}, delay={seconds:.2f}{detail}"
-    log.line(f"{queue_id}: to=<root>, {outcome}", log.WARNING if fault else log.INFO)
+    log.line(f"{queue_id}: to=<root>, {outcome}", log.WARNING if fault else log.NOTICE)
     _record(queue_id, queue, reason, failed=bool(fault))
 
 

@@ -2,7 +2,6 @@
 docs/proxmox.md. Last of all, for it takes the package away."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +19,7 @@ def documented(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def postfix(settled: Machine, tenant: Tenant) -> Iterator[Machine]:
+def postfix(settled: Machine, tenant: Tenant) -> Machine:
     """Postfix in the package's place, and the program in /opt."""
     settings = "".join(f"{key}={value}\n" for key, value in tenant.settings(MAIL_TO="admin@example.com").items())
     settled.run("DEBIAN_FRONTEND=noninteractive apt-get install -y postfix 2>&1")
@@ -32,10 +31,11 @@ def postfix(settled: Machine, tenant: Tenant) -> Iterator[Machine]:
     settled.run("install -d -m 700 -o proxmox-graph-mail /var/lib/proxmox-graph-mail")
     settled.run("cat >> /etc/postfix/master.cf", stdin=documented("master.cf"))
     settled.run(
-        "cat >> /etc/postfix/main.cf", stdin=documented("main.cf") + "relayhost =\nmydestination = pve1.example.com, localhost\n"
+        "cat >> /etc/postfix/main.cf",
+        stdin=documented("main.cf") + "relayhost =\nmyorigin = pve1.example.com\nmydestination = pve1.example.com, localhost\n",
     )
     settled.run("systemctl restart postfix")
-    yield settled
+    return settled
 
 
 def test_postfix_sends_through_graph(postfix: Machine, tenant: Tenant) -> None:
@@ -44,7 +44,6 @@ def test_postfix_sends_through_graph(postfix: Machine, tenant: Tenant) -> None:
     postfix.run("printf 'Subject: through postfix\\nTo: ops@example.com\\n\\nx\\n' | sendmail -f root ops@example.com")
     assert people(tenant.arrives("through postfix")) == ["ops@example.com"]
     eventually(lambda: "status=sent (delivered via graph service" in postfix.journal("-t", "postfix/pipe"), "the log says so")
-    assert "Mail queue is empty" in eventually(lambda: postfix.run("postqueue -p").stdout, "the queue is empty")
 
 
 def test_what_the_tenant_refuses_postfix_keeps(postfix: Machine, tenant: Tenant) -> None:

@@ -1,0 +1,42 @@
+"""`check`: one line a finding: ok, warn or fail, with the reason and what to do."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding, all_findings
+from proxmox_graph_mail.log import printable
+
+_COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
+
+
+def check(
+    offline: Annotated[bool, typer.Option("--offline", help="Without the network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Every node of the cluster instead, over its own ssh.")] = False,
+) -> None:
+    """Check settings, credential, network, Graph, queue and host; one line each. Exit 1 if something fails.
+
+    Example: proxmox-graph-mail check --offline
+    """
+    if cluster:
+        from proxmox_graph_mail.admin.cluster import cluster_findings
+
+        findings = cluster_findings()
+    else:
+        findings = all_findings(offline=offline)
+    console = Console(highlight=False, soft_wrap=True)
+    found: list[Finding] = []
+    for finding in findings:
+        found.append(finding)
+        if not as_json:
+            text = f"{finding.text}{f': {finding.remedy}' if finding.remedy else ''}"
+            line = Text.assemble((f"{finding.state:<5}", _COLOURS[finding.state]), f" {finding.name:<13}", printable(text))
+            console.print(line)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+    raise typer.Exit(1 if any(finding.state == FAIL for finding in found) else 0)

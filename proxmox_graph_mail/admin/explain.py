@@ -1,0 +1,38 @@
+"""`explain CODE`: what a code of Graph or Entra means for the mail, and what to do."""
+
+import difflib
+from typing import Annotated
+
+import typer
+
+from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.graph.outcome import ENTRA, GRAPH, Status
+from proxmox_graph_mail.log import printable
+
+_WORDS = {
+    Status.SENT: "The mail is sent.",
+    Status.TRANSIENT: "The mail was not sent, and is tried again by itself.",
+    Status.UNCERTAIN: "The mail may have been sent; it is tried again after some minutes, with the same Message-ID.",
+    Status.HELD: "The mail is kept and tried slowly, and at once when the settings change, until this is mended.",
+    Status.FAILED: "Graph refuses this very message; it is kept in failed/ until you retry or remove it.",
+}
+
+
+def explain(code: Annotated[str, typer.Argument(metavar="CODE", show_default=False)]) -> None:
+    """Say what a code of Graph or Entra means, what becomes of the mail, and what to do.
+
+    Example: proxmox-graph-mail explain AADSTS7000215
+    """
+    digits = code.upper().removeprefix("AADSTS").strip(": ")
+    row = ENTRA.get(int(digits)) if digits.isdecimal() and len(digits) < 9 else None
+    graph = {name.lower(): row for name, row in GRAPH.items()}
+    row = row or graph.get(code.lower())
+    if row is None:
+        names = [*GRAPH, *(f"AADSTS{number}" for number in ENTRA)]
+        near = difflib.get_close_matches(code, names, 1)
+        hint = f"is {near[0]} meant?" if near else "https://login.microsoftonline.com/error looks AADSTS codes up"
+        raise DataError(f"{printable(code)[:80]}: no code that this program knows; {hint}")
+    print(f"{row.meaning[0].upper()}{row.meaning[1:]}.")
+    if row.remedy:
+        print(f"What to do: {row.remedy}.")
+    print(_WORDS[row.status])

@@ -1,0 +1,276 @@
+"""What `check` looks at: each a function that gives findings; none changes anything, none raises for what it finds."""
+
+import os
+import pwd
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlsplit
+
+from proxmox_graph_mail import settings as settings_module
+from proxmox_graph_mail.admin.wiring import credential, directory, route, state_path
+from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.errors import MailError, SettingsError
+from proxmox_graph_mail.graph import http, probe
+from proxmox_graph_mail.graph.credential import CredentialError
+from proxmox_graph_mail.graph.outcome import Status
+from proxmox_graph_mail.graph.token_cache import TokenCache
+from proxmox_graph_mail.proxmox import facts, system
+from proxmox_graph_mail.settings import Settings
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission import mailq
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+SKEW_WARN, SKEW_FAIL = 60.0, 300.0
+"""Seconds this clock may be off; Entra allows an assertion five minutes."""
+OLD = 3600.0
+"""Seconds in the queue after which a mail is worth a word."""
+EXPIRY_WARN = 60
+"""Days before a credential's end from which it is worth one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `check`: what was looked at, its state (ok, warn, fail), what was found, and what to do."""
+
+    name: str
+    state: str
+    text: str
+    remedy: str = ""
+
+
+def settings_found() -> tuple[Settings | None, list[Finding]]:
+    """The settings, and which file each value comes from."""
+    try:
+        found = settings_module.load()
+    except SettingsError as error:
+        return None, [Finding("settings", FAIL, str(error), "correct it, or run proxmox-graph-mail setup")]
+    by_place: dict[str, list[str]] = {}
+    for key, place in settings_module.origins().items():
+        by_place.setdefault(place, []).append(key.upper())
+    text = "; ".join(f"{', '.join(sorted(keys))} from {place}" for place, keys in by_place.items())
+    return found, [Finding("settings", OK, text)]
+
+
+def file_modes(found: Settings) -> Iterator[Finding]:
+    """Who may read the secret."""
+    bad = False
+    for path in {*settings_module.settings_files(os.environ), found.graph_client_certificate}:
+        try:
+            status = os.stat(path) if path else None
+        except OSError as error:
+            if path == found.graph_client_certificate:
+                bad = True
+                yield Finding(
+                    "files", FAIL, f"{path}: {error.strerror}", "put the certificate there, or correct GRAPH_CLIENT_CERTIFICATE"
+                )
+            continue
+        if status is not None and status.st_mode & 0o007:
+            bad = True
+            yield Finding(
+                "files", FAIL, f"everybody may read {path}", f"chmod 0640 {path}; then make a new credential: this one is known"
+            )
+        elif status is not None and not _service_may_read(status):
+            bad = True
+            yield Finding(
+                "files", FAIL, f"the service user may not read {path}", f"chgrp proxmox-graph-mail {path}; chmod 0640 {path}"
+            )
+    if not bad:
+        yield Finding("files", OK, "the credential is readable by root and the service user alone")
+
+
+def _service_may_read(status: os.stat_result) -> bool:
+    try:
+        user = pwd.getpwnam("proxmox-graph-mail")
+    except KeyError:
+        return True  # a checkout or a virtual environment: it runs as whoever runs it
+    return (status.st_uid == user.pw_uid and bool(status.st_mode & 0o400)) or (
+        status.st_gid == user.pw_gid and bool(status.st_mode & 0o040)
+    )
+
+
+def administrator(found: Settings) -> Iterator[Finding]:
+    """Who gets root's mail, and why."""
+    book = directory(found)
+    people, source, warnings = book.administration()
+    forwarded = "; root's mail is handed to Proxmox's notification system" if book.forward else ""
+    text = f"{', '.join(people)} (by {source}){forwarded}"
+    yield Finding("admin", WARN if warnings else OK, text, "set MAIL_TO" if warnings else "")
+
+
+def expiry(found: Settings) -> Iterator[Finding]:
+    """The credential's end."""
+    ends = found.credential_expires or credential(found).ends()
+    kind = found.graph_credential
+    if ends is None:
+        if kind == "secret":
+            yield Finding(
+                "expiry", WARN, "it is not known when the client secret ends", "set CREDENTIAL_EXPIRES, and you are warned"
+            )
+        else:
+            yield Finding("expiry", OK, f"a {kind} credential has no date")
+        return
+    left = (ends - date.today()).days
+    text = f"the {kind} ends on {ends}, in {left} days" if left >= 0 else f"the {kind} ended on {ends}"
+    state = FAIL if left < 0 else WARN if left <= EXPIRY_WARN else OK
+    yield Finding("expiry", state, text, "proxmox-graph-mail rotate" if state != OK else "")
+
+
+def names(found: Settings) -> Iterator[Finding]:
+    """DNS, and the proxy."""
+    cloud = credential(found).cloud
+    for url in dict.fromkeys((cloud.authority, cloud.endpoint)):
+        host = urlsplit(url).hostname or ""
+        try:
+            yield Finding("dns", OK, f"{host} is {', '.join(probe.addresses(host)[:2])}")
+        except (OSError, TimeoutError) as error:
+            through = WARN if found.https_proxy.get_secret_value() else FAIL  # the proxy resolves it
+            reason = getattr(error, "strerror", None) or "the resolver does not answer"
+            yield Finding("dns", through, f"{host}: {reason}", "look at /etc/resolv.conf")
+    if proxy := found.https_proxy.get_secret_value():
+        host = urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname or "?"
+        yield Finding("proxy", OK, f"through {host}")
+
+
+def connections(found: Settings) -> Iterator[Finding]:
+    """TLS, whose certificate, and the clock."""
+    who = credential(found)
+    hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
+    skew: float | None = None
+    with http.client(found.graph_ca_file, found.https_proxy.get_secret_value(), found.no_proxy, hosts) as client:
+        for url in dict.fromkeys((who.cloud.authority, who.cloud.endpoint)):
+            host = urlsplit(url).hostname or ""
+            answer = probe.greet(client, url, proxied=http.proxied(client, url))
+            if isinstance(answer, str):
+                issuer = probe.issuer_of(host, urlsplit(url).port or 443) if "not trusted" in answer else ""
+                yield Finding("tls", FAIL, answer, f"the certificate is made by {issuer}" if issuer else "")
+                continue
+            known = any(name in answer.issuer.lower() for name in probe.MICROSOFT_CAS) or not answer.issuer
+            said = f"{host}: certificate made by {answer.issuer or 'nobody (plain http)'}"
+            yield Finding(
+                "tls", OK if known else WARN, said, "" if known else "something between here and Microsoft reads the traffic"
+            )
+            skew = answer.skew if answer.skew is not None else skew
+    if skew is not None:
+        state = FAIL if abs(skew) > SKEW_FAIL else WARN if abs(skew) > SKEW_WARN else OK
+        way = "ahead of" if skew > 0 else "behind"
+        text = f"{abs(skew):.0f} s {way} Microsoft's" if abs(skew) >= 2 else "right"
+        yield Finding("clock", state, text, "let chrony or systemd-timesyncd set it" if state != OK else "")
+
+
+def token(found: Settings) -> Iterator[Finding]:
+    """A token, and what it permits."""
+    who = credential(found)
+    hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
+    with http.client(found.graph_ca_file, found.https_proxy.get_secret_value(), found.no_proxy, hosts) as client:
+        cache = TokenCache(state_path(), who, client)
+        cache.forget_refusal()
+        try:
+            got = cache.get()
+        except CredentialError as error:
+            yield Finding("token", FAIL, error.outcome.reason)
+            return
+    held = probe.claims(got.value)
+    roles = [str(role) for role in held.get("roles", ())] if isinstance(held.get("roles", ()), list) else []
+    text = f"for app {held.get('appid', found.graph_client_id)} in tenant {held.get('tid', found.graph_tenant_id)}"
+    if "Mail.Send" in roles:
+        yield Finding("token", OK, f"{text}, with {', '.join(roles)}")
+    else:
+        remedy = "with RBAC for Applications that is as it should be; else grant Mail.Send with admin consent"
+        yield Finding("token", WARN, f"{text}, without Mail.Send", remedy)
+    if "Mail.ReadWrite" not in roles and "Mail.Send" in roles:
+        yield Finding(
+            "large mail", OK, "over 3 MB it arrives smaller, with a note; the permission Mail.ReadWrite lets it arrive whole"
+        )
+
+
+def mailbox(found: Settings) -> Iterator[Finding]:
+    """Does Graph let the app send as the mailbox? A message without recipients is refused either way, and tells."""
+    made, close = route(found, threading.Event())
+    try:
+        outcome = made.mailer.send_mail(found.graph_sender, b'{"message":{"subject":"check","toRecipients":[]}}')
+    finally:
+        close()
+    if outcome.code in ("ErrorInvalidRecipients", "UnableToDeserializePostBody", "RequestBodyRead"):
+        yield Finding("mailbox", OK, f"Graph lets the app send as {found.graph_sender}")
+    elif outcome.status in (Status.HELD, Status.TRANSIENT):
+        yield Finding("mailbox", FAIL if outcome.status is Status.HELD else WARN, f"{found.graph_sender}: {outcome.reason}")
+    else:
+        yield Finding(
+            "mailbox", WARN, f"{found.graph_sender}: no clear answer ({outcome.reason})", "proxmox-graph-mail test tries a mail"
+        )
+
+
+def queue() -> Iterator[Finding]:
+    """The queue, by state, and the spool's rights."""
+    spool = Spool()
+    mailq.require_access(spool)
+    rows = mailq.listing(spool)
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("queued", "deferred", "held", "failed")}
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "empty"
+    oldest = min((entry.id for entry in spool.scan()), default="")
+    age = time.time() - int(oldest[:13], 16) / 1e6 if oldest else 0.0
+    state = FAIL if counts["held"] else WARN if counts["failed"] or age > OLD else OK
+    reason = next((row["reason"] for row in rows if row["state"] in ("held", "failed", "deferred") and row["reason"]), "")
+    yield Finding(
+        "queue", state, f"{words}{f' ({reason})' if reason else ''}", "proxmox-graph-mail queue list" if state != OK else ""
+    )
+    for path in (spool.root, spool.queue, spool.failed):
+        try:
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+        except OSError as error:
+            yield Finding("spool", FAIL, f"{path}: {error.strerror}", "systemd-tmpfiles --create proxmox-graph-mail.conf")
+            continue
+        if mode & 0o007:
+            yield Finding("spool", FAIL, f"everybody may look into {path}", f"chmod 2770 {path}")
+
+
+def last_success() -> Iterator[Finding]:
+    """When Graph last took a mail."""
+    times = [row["time"] for row in Record(state_path()).read() if row["state"] == "sent"]
+    text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(times[-1])) if times else "never, as far as the record goes back"
+    yield Finding("last success", OK, text)
+
+
+def host() -> Iterator[Finding]:
+    """Whose sendmail is it, and do the units run."""
+    owner = system.sendmail_owner()
+    if owner:
+        mine = owner == "proxmox-graph-mail"
+        text = f"/usr/sbin/sendmail is of the package {owner}"
+        yield Finding("sendmail", OK if mine else WARN, text, "" if mine else "mail of this host does not come to us")
+    inactive = system.inactive_units()
+    if inactive:
+        yield Finding("units", FAIL, f"not active: {', '.join(inactive)}", f"systemctl enable --now {' '.join(inactive)}")
+    elif inactive is not None:
+        yield Finding("units", OK, "all active")
+
+
+ONLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (names, connections, token, mailbox)
+OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, administrator, expiry)
+
+
+def all_findings(*, offline: bool) -> Iterator[Finding]:
+    """Everything, in the order in which one thing needs another."""
+    if os.geteuid() == 0:
+        facts.refresh()
+    found, findings = settings_found()
+    yield from findings
+    if found is not None:
+        for look in (*OFFLINE, *(() if offline else ONLINE)):
+            yield from _guarded(look.__name__, look(found))
+    for always in (queue, last_success, host):
+        yield from _guarded(always.__name__, always())
+
+
+def _guarded(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What cannot be looked at is a finding too."""
+    try:
+        yield from findings
+    except MailError as error:
+        yield Finding(name, FAIL, str(error))
+    except OSError as error:
+        yield Finding(name, FAIL, f"{error.filename or ''}: {error.strerror}".lstrip(": "))

@@ -1,0 +1,75 @@
+"""Writing a settings file: each key in its place, everything else as it was, complete before it has its name."""
+
+import grp
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxmox_graph_mail.errors import SettingsError
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+~=-]*")
+EXAMPLE = Path("/usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.example")
+
+
+def write(path: Path, values: Mapping[str, str]) -> None:
+    """Set keys (upper case) in a settings file; an empty value takes the key away. Raises SettingsError."""
+    try:
+        before = path.read_text("utf-8") if path.exists() else ""
+        text = changed(before or (EXAMPLE.read_text("utf-8") if EXAMPLE.exists() else ""), values)
+        replace(path, text)
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def changed(text: str, values: Mapping[str, str]) -> str:
+    """The file's text with these keys: in the line where each is set, or commented out, else at the end."""
+    lines = text.splitlines()
+    for key, value in values.items():
+        pattern = re.compile(rf"\s*(?:export\s+)?{key}\s*=")
+        places = [at for at, line in enumerate(lines) if pattern.match(line)]
+        comments = [at for at, line in enumerate(lines) if pattern.match(line.lstrip().removeprefix("#"))]
+        for at in reversed(places[1:] if value else places):
+            lines[at : at + 1] = []
+        if value:
+            line = f"{key}={quoted(value)}"
+            at = places[0] if places else comments[0] if comments else len(lines)
+            lines[at : at + (1 if places or comments else 0)] = [line]
+    return "\n".join(lines) + "\n"
+
+
+def quoted(value: str) -> str:
+    """The value as dotenv reads it back."""
+    if _PLAIN.fullmatch(value):
+        return value
+    if "'" not in value:
+        return f"'{value}'"
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def replace(path: Path, text: str) -> None:
+    """Write the file: 0640 of root and the service group; in /etc/pve the cluster's file system says whose. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if not str(path).startswith("/etc/pve/"):
+                _give_to_service_group(file.fileno())
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+
+
+def _give_to_service_group(descriptor: int) -> None:
+    try:
+        group = grp.getgrnam("proxmox-graph-mail").gr_gid
+    except KeyError:
+        return  # no package, no service user: it stays 0600 of whoever runs this
+    if os.geteuid() == 0:
+        os.fchown(descriptor, 0, group)
+        os.fchmod(descriptor, 0o640)

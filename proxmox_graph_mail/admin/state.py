@@ -1,0 +1,74 @@
+"""The state of this host's mail, in numbers: what `status` shows in each of its forms, and what `check --cluster` compares."""
+
+import hashlib
+import time
+from datetime import date, datetime
+from typing import Any
+
+from proxmox_graph_mail import __version__
+from proxmox_graph_mail import settings as settings_module
+from proxmox_graph_mail.admin.wiring import credential, state_path
+from proxmox_graph_mail.delivery.alarm import raised
+from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.host import this_host
+from proxmox_graph_mail.proxmox import facts, system
+from proxmox_graph_mail.settings import Settings
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission import mailq
+
+STATES = ("queued", "deferred", "held", "failed")
+
+
+def state() -> dict[str, Any]:
+    """Everything, as `status --json` prints it. Times are RFC 3339 in UTC, ages seconds. Raises PrivilegeError, SpoolError."""
+    spool = Spool()
+    mailq.require_access(spool)
+    now = time.time()
+    rows = mailq.listing(spool)
+    ages = [now - int(row["id"][:13], 16) / 1e6 for row in rows if row["state"] != "failed"]
+    record = Record(state_path()).read()
+    midnight = datetime.combine(date.today(), datetime.min.time()).timestamp()
+    today = [row for row in record if row["time"] >= midnight]
+    sent = [row["time"] for row in record if row["state"] == "sent"]
+    reasons: dict[str, int] = {}
+    for row in rows:
+        if row["reason"]:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    service = system.service_status()
+    return {
+        "version": __version__, "host": this_host().name, "cluster": facts.known().cluster,
+        "queue": {name: sum(row["state"] == name for row in rows) for name in STATES} | {"oldest": round(max(ages, default=0.0))},
+        "reasons": [{"reason": reason, "messages": count} for reason, count in sorted(reasons.items(), key=lambda one: -one[1])],
+        "last_success": mailq.stamp(sent[-1]) if sent else None,
+        "today": {
+            "sent": sum(row["state"] == "sent" for row in today), "failed": sum(row["state"] == "failed" for row in today),
+            "throttled": sum(row["throttled"] for row in today), "uncertain": sum(row["uncertain"] for row in today),
+        },
+        "uncertain": sum(row["uncertain"] for row in record),
+        "alarm": raised(state_path()),
+        "service": {"state": service.get("ActiveState"), "result": service.get("Result"), "text": service.get("StatusText")},
+    } | _settings()  # fmt: skip
+
+
+def _settings() -> dict[str, Any]:
+    try:
+        found = settings_module.load()
+    except SettingsError as error:
+        return {"settings": {"error": str(error), "fingerprint": None, "sender": None}, "credential": None}
+    ends = found.credential_expires or credential(found).ends()
+    return {
+        "settings": {"error": None, "fingerprint": fingerprint(found), "sender": found.graph_sender},
+        "credential": {
+            "kind": found.graph_credential, "ends": ends.isoformat() if ends else None,
+            "days": (ends - date.today()).days if ends else None,
+        },
+    }  # fmt: skip
+
+
+def fingerprint(found: Settings) -> str:
+    """Twelve digits that differ where any setting does, and tell nothing of one."""
+    values = {key: getattr(found, key) for key in sorted(Settings.model_fields)}
+    secret = found.graph_client_secret.get_secret_value() if found.graph_client_secret else ""
+    text = repr(values | {"graph_client_secret": secret, "https_proxy": found.https_proxy.get_secret_value()})
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,138 @@
+"""`status`: the queue, the last days, the credential and the service at a glance; for people, scripts, Prometheus and Nagios."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from proxmox_graph_mail.admin.state import STATES, state
+from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.graph.message import duration
+from proxmox_graph_mail.log import printable
+
+OLD = 3600
+"""Seconds in the queue from which Nagios warns."""
+EXPIRY_WARNING, EXPIRY_CRITICAL = 30, 7
+"""Days before the credential's end from which Nagios warns, and cries."""
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print node_exporter's textfile format.")] = False,
+    nagios: Annotated[bool, typer.Option("--nagios", help="One line; exit 0 ok, 1 warning, 2 critical, 3 unknown.")] = False,
+) -> None:
+    """Show the queue, what was sent today, the last success, the credential and its days left, and the service.
+
+    Example: proxmox-graph-mail status --prometheus > /var/lib/prometheus/node-exporter/mail.prom
+    """
+    if nagios:
+        try:
+            code, line = nagios_line(state())
+        except MailError as error:
+            code, line = 3, f"UNKNOWN - {error}"
+        print(printable(line))
+        raise typer.Exit(code)
+    found = state()
+    if as_json:
+        print(json.dumps(found, indent=1))
+    elif prometheus:
+        print(metrics(found), end="")
+    else:
+        for name, value in rows(found):
+            print(printable(f"{f'{name}:' if name else '':<14}{value}"))
+
+
+def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person reads."""
+    queue, today, credential = found["queue"], found["today"], found["credential"]
+    words = ", ".join(f"{queue[name]} {name}" for name in STATES if queue[name]) or "empty"
+    oldest = f"; the oldest since {duration(queue['oldest'])}" if queue["oldest"] >= 60 else ""
+    cluster = f" of the cluster {found['cluster']}" if found["cluster"] else ""
+    out = [("host", f"{found['host']}{cluster}, proxmox-graph-mail {found['version']}"), ("queue", f"{words}{oldest}")]
+    out += [("", f"{row['messages']} x {row['reason']}") for row in found["reasons"][:5]]
+    if found["alarm"]:
+        out.append(("ALARM", f"no mail leaves this host: {found['alarm']}"))
+    out.append(("today", f"{today['sent']} sent, {today['failed']} failed, {today['throttled']} times throttled"))
+    out.append(("uncertain", f"{found['uncertain']} answers in the record, {today['uncertain']} of them today"))
+    out.append(("last success", _ago(found["last_success"])))
+    settings = found["settings"]
+    out.append(("settings", settings["error"] or f"as {settings['sender']}, fingerprint {settings['fingerprint']}"))
+    if credential:
+        left = f"ends on {credential['ends']}, in {credential['days']} days" if credential["ends"] else "no date known"
+        out.append(("credential", f"{credential['kind']}, {left}"))
+    if found["service"]["state"]:
+        text = f" ({found['service']['text']})" if found["service"]["text"] else ""
+        out.append(("queue runner", f"{found['service']['state']}{text}"))
+    return out
+
+
+def _ago(stamp: str | None) -> str:
+    if stamp is None:
+        return "never, as far as the record goes back"
+    seconds = time.time() - _epoch(stamp)
+    return f"{stamp}, {duration(seconds) if seconds >= 60 else f'{seconds:.0f} seconds'} ago"
+
+
+def _epoch(stamp: str) -> float:
+    import calendar
+
+    return float(calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")))
+
+
+def nagios_line(found: dict[str, Any]) -> tuple[int, str]:
+    """Exit status and line (Nagios Plugin Development Guidelines, "Plugin output")."""
+    queue, credential = found["queue"], found["credential"]
+    days = credential["days"] if credential else None
+    troubles: list[tuple[int, str]] = []
+
+    def look(level: int, trouble: bool, text: Callable[[], str]) -> None:
+        if trouble:
+            troubles.append((level, text()))
+
+    look(2, bool(found["alarm"]), lambda: f"no mail leaves this host: {found['alarm']}")
+    look(2, bool(found["settings"]["error"]), lambda: f"settings: {found['settings']['error']}")
+    look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_first_reason(found)}")
+    look(2, days is not None and days <= EXPIRY_CRITICAL, lambda: f"the credential ends in {days} days")
+    look(2, found["service"]["state"] == "failed", lambda: "the queue runner failed")
+    look(1, bool(queue["failed"]), lambda: f"{queue['failed']} failed")
+    look(1, queue["oldest"] > OLD, lambda: f"mail waits since {duration(queue['oldest'])}")
+    look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential ends in {days} days")
+    level = max((level for level, _ in troubles), default=0)
+    words = "; ".join(text for _, text in sorted(troubles, key=lambda one: -one[0])) or "mail goes"
+    numbers = " ".join(f"{name}={queue[name]}" for name in STATES)
+    numbers += f" oldest={queue['oldest']}s sent_today={found['today']['sent']}"
+    return level, f"{('OK', 'WARNING', 'CRITICAL')[level]} - {words} | {numbers}".replace("\n", " ")
+
+
+def _first_reason(found: dict[str, Any]) -> str:
+    return f" ({found['reasons'][0]['reason']})" if found["reasons"] else ""
+
+
+def metrics(found: dict[str, Any]) -> str:
+    """Prometheus' text format: gauges, for the record is bounded."""
+    out: list[str] = []
+
+    def gauge(name: str, text: str, *values: tuple[str, float]) -> None:
+        out.append(f"# HELP proxmox_graph_mail_{name} {text}")
+        out.append(f"# TYPE proxmox_graph_mail_{name} gauge")
+        out.extend(f"proxmox_graph_mail_{name}{labels} {value:g}" for labels, value in values)
+
+    queue, today, credential = found["queue"], found["today"], found["credential"]
+    gauge("queue_messages", "Messages by state.", *((f'{{state="{name}"}}', queue[name]) for name in STATES))
+    gauge("queue_oldest_seconds", "Age of the oldest message that waits.", ("", queue["oldest"]))
+    gauge("today", "Outcomes since midnight.", *((f'{{outcome="{name}"}}', count) for name, count in today.items()))
+    if found["last_success"]:
+        out += _exact("last_success_timestamp_seconds", "When Graph last took a mail.", _epoch(found["last_success"]))
+    if credential and credential["ends"]:
+        ends = _epoch(f"{credential['ends']}T00:00:00Z")
+        out += _exact("credential_end_timestamp_seconds", "When the credential ends.", ends)
+    gauge("alarm", "1 while no mail leaves this host.", ("", bool(found["alarm"])))
+    gauge("settings_valid", "1 while the settings can be read.", ("", not found["settings"]["error"]))
+    return "\n".join(out) + "\n"
+
+
+def _exact(name: str, text: str, value: float) -> list[str]:
+    full = f"proxmox_graph_mail_{name}"
+    return [f"# HELP {full} {text}", f"# TYPE {full} gauge", f"{full} {value:.0f}"]

@@ -1,0 +1,57 @@
+"""`test [ADDRESS]`: one mail by the way that every mail takes, watched until its outcome."""
+
+import os
+import time
+from typing import Annotated
+
+import typer
+
+from proxmox_graph_mail import settings
+from proxmox_graph_mail.admin.watch import Leg, follow
+from proxmox_graph_mail.admin.wiring import directory
+from proxmox_graph_mail.errors import PrivilegeError, UsageError
+from proxmox_graph_mail.host import this_host
+from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.message.recipients import is_address
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
+
+TEXT = """\
+This is a test mail of proxmox-graph-mail on {host}.
+
+It was handed in on {date} and went the way of every mail: into the queue, and from there by the queue runner to
+Microsoft Graph, which sent it from {sender}.
+"""
+
+
+def send_one(address: Annotated[str, typer.Argument(metavar="[ADDRESS]", show_default=False)] = "") -> None:
+    """Send a test mail to the administrator, or to ADDRESS, and wait until Graph has it; with the time of each leg.
+
+    Example: proxmox-graph-mail test me@example.com
+    """
+    found = settings.load()
+    recipients = (address,) if address else directory(found).administrators()[0]
+    for one in recipients:
+        if not is_address(one):
+            raise UsageError(f"{printable(one)} is no mail address")
+    raise typer.Exit(send_test(recipients, found.graph_sender))
+
+
+def send_test(recipients: tuple[str, ...], sender: str) -> int:
+    """Send it and follow it; the status of sysexits.h."""
+    spool = Spool()
+    if not os.access(spool.queue, os.W_OK):
+        raise PrivilegeError("only root and the service user may watch a mail on its way; try it with sudo")
+    host = this_host().name
+    now = time.time()
+    date = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now))
+    text = TEXT.format(host=host, date=date, sender=sender)
+    leg = Leg()
+    envelope = Envelope(sender="root", recipients=recipients, uid=os.getuid(), arrived=now, notify="never")
+    incoming = spool.accept(envelope.encode())
+    incoming.write(f"Subject: Test mail of {host}\nTo: {', '.join(recipients)}\n\n{text}".encode())
+    queue_id = incoming.commit()
+    leg.passed(f"{queue_id} is in the queue, and safe")
+    wake_or_pass(spool, default_run())
+    return follow(since=now, leg=leg, matching=lambda row: row["id"] == queue_id)

@@ -1,0 +1,102 @@
+"""The alarm: what is done when mail cannot say that mail does not go.
+
+    STATE/alarm.json   since when every message meets a refusal, its reason, and whether the alarm was given
+
+Given once, after HELD_PATIENCE of the tenant's refusals (a credential that ended, a consent that is gone), or NETWORK_PATIENCE
+without a line: a line of priority crit in the journal, the file (which the login message shows), and the admin's own command.
+Over with the first mail that Graph takes: one line of all-clear. Both survive restarts.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.graph.message import duration
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+
+HELD_PATIENCE = 900.0
+"""Seconds of refusals."""
+NETWORK_PATIENCE = 3600.0
+"""Seconds without a connection, or of throttling: such things pass by themselves."""
+CRIT = 2
+"""RFC 5424 6.2.1."""
+
+
+class Alarm:
+    """One host's. `tell` gives a text to the admin's command."""
+
+    def __init__(self, state: Path, tell: Callable[[str], None]) -> None:
+        self._path = state / "alarm.json"
+        self._tell = tell
+        self._now = _read(self._path)
+
+    def refused(self, outcome: Outcome, now: float) -> None:
+        """A message met what every other would meet too."""
+        since = self._now.get("since")
+        if not isinstance(since, int | float) or since > now:
+            since = now
+        held = outcome.status is Status.HELD
+        self._now = self._now | {"since": since, "reason": outcome.reason, "held": held or bool(self._now.get("held"))}
+        self._write()
+        self.look(now)
+
+    def look(self, now: float) -> float | None:
+        """Give the alarm if it is time; seconds until that may be, or None."""
+        if "since" not in self._now or self._now.get("raised"):
+            return None
+        left = float(self._now["since"]) + (HELD_PATIENCE if self._now.get("held") else NETWORK_PATIENCE) - now
+        if left > 0:
+            return left
+        self._now["raised"] = now
+        self._write()
+        text = f"no mail leaves this host since {duration(now - self._now['since'])}: {self._now['reason']}"
+        log.line(f"ALARM: {text}", CRIT)
+        self._run(f"{text}\n")
+        return None
+
+    def passed(self, now: float) -> None:
+        """Graph took a message."""
+        if not self._now:
+            return
+        if self._now.get("raised"):
+            text = f"all clear: mail leaves this host again, after {duration(now - self._now['since'])}"
+            log.line(text, log.NOTICE)
+            self._run(f"{text}\n")
+        self._now = {}
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.line(f"cannot remove {self._path}: {error.strerror}", log.WARNING)
+
+    def _run(self, text: str) -> None:
+        try:
+            self._tell(text)
+        except Exception as error:  # noqa: BLE001 - whatever the admin's command does, mail goes on
+            log.line(f"ALARM_COMMAND failed: {type(error).__name__}", log.WARNING)
+
+    def _write(self) -> None:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=".alarm-", dir=self._path.parent)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(self._now, file)
+            os.replace(name, self._path)
+        except OSError as error:
+            log.line(f"cannot write {self._path}: {error.strerror}", log.WARNING)
+
+
+def raised(state: Path) -> str | None:
+    """The reason of the alarm that was given and is not over; None without one."""
+    now = _read(state / "alarm.json")
+    return str(now.get("reason")) if now.get("raised") else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,48 @@
+"""The app's certificate: made on this host, where its private key stays; and the words to show it by."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+KEY_BITS = 3072
+"""NIST SP 800-57 Part 1: enough beyond 2030; Entra takes RSA alone for PS256."""
+LIFE = 730
+"""Days; tenants limit it to two years more often than to anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new key and certificate: `pem` is both (the settings' file), `public` the certificate alone (what is uploaded)."""
+
+    pem: bytes
+    public: bytes
+    der: bytes
+    thumbprint: str
+    ends: datetime
+
+
+def make(host: str, days: int = LIFE, now: datetime | None = None) -> Made:
+    """A key and a self-signed certificate for the app on this host."""
+    begin = now or datetime.now(UTC)
+    key = rsa.generate_private_key(65537, KEY_BITS)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"proxmox-graph-mail on {host}"[:64])])
+    ends = begin + timedelta(days=days)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(begin - timedelta(minutes=5)).not_valid_after(ends)
+        .sign(key, SHA256())
+    )  # fmt: skip
+    public = certificate.public_bytes(Encoding.PEM)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + public
+    return Made(pem, public, certificate.public_bytes(Encoding.DER), certificate.fingerprint(SHA1()).hex().upper(), ends)  # noqa: S303
+
+
+def ends(file: Path) -> datetime:
+    """A certificate's end. Raises OSError, ValueError."""
+    return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
