@@ -342,3 +342,10 @@ def origins() -> dict[str, str]:
         if any(name.lower() == key and value for name, value in os.environ.items()):
             found[key] = "the environment"
     return found
+
+
+def alarm_command() -> str:
+    """ALARM_COMMAND, though other settings may be wrong: then above all it is wanted. Raises SettingsError."""
+    found = [os.environ.get("ALARM_COMMAND", "")]
+    found += [_read(path).get("alarm_command", ("", 0))[0] for path in settings_files(os.environ)]
+    return next((command for command in found if command), "")

@@ -81,7 +81,9 @@ class Host:
         self.state = self.folder / "state"
         self.config = self.folder / "conf"
         self.aliases = self.folder / "aliases"
-        for path in (self.spool, self.spool / "queue", self.spool / "failed", self.state):
+        self.facts = self.folder / "facts"
+        self.root = self.folder / "root"  # what stands below / of a Proxmox host
+        for path in (self.spool, self.spool / "queue", self.spool / "failed", self.state, self.facts, self.root):
             path.mkdir(mode=0o700)
         self.run_directory.mkdir(mode=0o755)
         self.syslog = Syslog(self.folder / "log")
@@ -92,6 +94,8 @@ class Host:
             "PROXMOX_GRAPH_MAIL_STATE": str(self.state),
             "PROXMOX_GRAPH_MAIL_CONFIG": str(self.config),
             "PROXMOX_GRAPH_MAIL_ALIASES": str(self.aliases),
+            "PROXMOX_GRAPH_MAIL_HOST": str(self.facts),
+            "PROXMOX_GRAPH_MAIL_ROOT": str(self.root),
             "PROXMOX_GRAPH_MAIL_SYSLOG": str(self.syslog.path),
         }
         self.programs = self.folder / "bin"

@@ -15,6 +15,7 @@ from proxmox_graph_mail.admin.entra import entra
 from proxmox_graph_mail.admin.explain import explain
 from proxmox_graph_mail.admin.log import log as show_log
 from proxmox_graph_mail.admin.preview import preview
+from proxmox_graph_mail.admin.rotate import rotate
 from proxmox_graph_mail.admin.route import route
 from proxmox_graph_mail.admin.run import IDLE, serve
 from proxmox_graph_mail.admin.setup import setup
@@ -39,6 +40,7 @@ app.command()(explain)
 app.command()(status)
 app.command()(setup)
 app.command()(entra)
+app.command()(rotate)
 app.command(name="log")(show_log)
 app.command(name="test")(send_one)
 

@@ -35,7 +35,7 @@ def check(
         found.append(finding)
         if not as_json:
             text = f"{finding.text}{f': {finding.remedy}' if finding.remedy else ''}"
-            line = Text.assemble((f"{finding.state:<5}", _COLOURS[finding.state]), f" {finding.name:<13}", printable(text))
+            line = Text.assemble((f"{finding.state:<5}", _COLOURS[finding.state]), f" {finding.name:<13} ", printable(text))
             console.print(line)
     if as_json:
         print(json.dumps([asdict(finding) for finding in found], indent=1))

@@ -6,7 +6,7 @@ from typing import Any
 
 from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding
 from proxmox_graph_mail.admin.state import STATES, state
-from proxmox_graph_mail.admin.wiring import require_root
+from proxmox_graph_mail.admin.wiring import refresh_facts, require_root
 from proxmox_graph_mail.errors import UsageError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts, system
@@ -15,7 +15,7 @@ from proxmox_graph_mail.proxmox import facts, system
 def cluster_findings() -> Iterator[Finding]:
     """One finding a node; then whether they agree."""
     require_root("the cluster's nodes")
-    facts.refresh()
+    refresh_facts()
     known = facts.known()
     if not known.nodes:
         raise UsageError("this host is in no cluster (/etc/pve/corosync.conf names no nodes)")

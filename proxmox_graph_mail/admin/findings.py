@@ -11,14 +11,14 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.wiring import credential, directory, route, state_path
+from proxmox_graph_mail.admin.wiring import credential, directory, refresh_facts, route, state_path
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import MailError, SettingsError
 from proxmox_graph_mail.graph import http, probe
 from proxmox_graph_mail.graph.credential import CredentialError
 from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.graph.token_cache import TokenCache
-from proxmox_graph_mail.proxmox import facts, system
+from proxmox_graph_mail.proxmox import system
 from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission import mailq
@@ -255,8 +255,7 @@ OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, admi
 
 def all_findings(*, offline: bool) -> Iterator[Finding]:
     """Everything, in the order in which one thing needs another."""
-    if os.geteuid() == 0:
-        facts.refresh()
+    refresh_facts()
     found, findings = settings_found()
     yield from findings
     if found is not None:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.admin.wiring import state_path, tenancy
+from proxmox_graph_mail.admin.duties import Duties
+from proxmox_graph_mail.admin.wiring import state_path, tell_admin, tenancy
+from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.runner import Runner
@@ -44,6 +46,7 @@ def serve(
         runner = Runner(
             spool, watcher, events, stop,
             supervision=Supervision(os.environ), record=Record(state_path()), on_settled=on_settled,
+            alarm=Alarm(state_path(), tell_admin), daily=Duties(spool, state_path()),
         )  # fmt: skip
         while held is not None:
             try:

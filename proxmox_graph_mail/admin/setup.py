@@ -11,7 +11,7 @@ import typer
 from proxmox_graph_mail import settings
 from proxmox_graph_mail.admin import settings_file
 from proxmox_graph_mail.admin.test import send_test
-from proxmox_graph_mail.admin.wiring import credential, directory, require_root
+from proxmox_graph_mail.admin.wiring import credential, directory, refresh_facts, require_root
 from proxmox_graph_mail.errors import EX_CONFIG, SettingsError, UsageError
 from proxmox_graph_mail.graph import certificate, probe
 from proxmox_graph_mail.graph.credential import CredentialError
@@ -45,7 +45,7 @@ def setup(
     never taken from the command line. Example: proxmox-graph-mail setup --certificate
     """
     require_root("the settings")
-    facts.refresh()
+    refresh_facts()
     path = _target(cluster)
     values = _known(path) | {
         key: value
@@ -72,7 +72,7 @@ def setup(
     _token(found)
     settings_file.write(path, values)
     if path == CLUSTER_FILE:
-        facts.refresh()
+        refresh_facts()
     print(f"ok: {path} is written")
     if no_test:
         return

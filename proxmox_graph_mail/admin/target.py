@@ -11,7 +11,7 @@ from rich.table import Table
 
 from proxmox_graph_mail import settings
 from proxmox_graph_mail.admin.watch import Leg, follow
-from proxmox_graph_mail.admin.wiring import require_root
+from proxmox_graph_mail.admin.wiring import refresh_facts, require_root
 from proxmox_graph_mail.errors import DataError, SettingsError, UsageError
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.proxmox.notifications import Notifications, Target, product
@@ -28,7 +28,7 @@ def show(as_json: AsJson = False) -> None:
     """Show Proxmox's targets and matchers: which reach us, and which address each sends from and to."""
     require_root("Proxmox's notification settings")
     system = Notifications(product())
-    facts.refresh()
+    refresh_facts()
     targets, matchers = system.targets(), system.matchers()
     led = {target.name: [matcher.name for matcher in matchers if target.name in matcher.targets and not matcher.disabled]
            for target in targets}  # fmt: skip

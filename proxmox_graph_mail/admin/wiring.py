@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail import settings as settings_module
+from proxmox_graph_mail.delivery import expiry
 from proxmox_graph_mail.delivery.attempt import Route
 from proxmox_graph_mail.delivery.tenancy import Tenancy
 from proxmox_graph_mail.errors import PrivilegeError, SettingsError, SpoolError
@@ -23,13 +24,11 @@ from proxmox_graph_mail.graph.token_cache import TokenCache
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.message.aliases import read_aliases
 from proxmox_graph_mail.message.recipients import Directory
-from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import Spool
 
 ALIASES = Path("/etc/aliases")
-EXPIRY_WARNING = 60
-"""Days before the credential's end from which every start of the runner warns."""
 
 
 def state_path() -> Path:
@@ -81,27 +80,12 @@ def credential(settings: Settings) -> Credential:
     )
 
 
-def expiry_warning(settings: Settings, ends: date | None, today: date) -> str:
-    """What to say about the credential's end, `ends` being the certificate's; empty while it is more than 60 days off."""
-    ends = settings.credential_expires or ends
-    if ends is None or (left := (ends - today).days) > EXPIRY_WARNING:
-        return ""
-    name = {"secret": "client secret", "certificate": "client certificate"}.get(settings.graph_credential, "credential")
-    when = (
-        f"ends on {ends}, in {left} day{'s' if left > 1 else ''}"
-        if left > 0
-        else f"ended on {ends}"
-        if left < 0
-        else f"ends today, {ends}"
-    )
-    return f"warning: the {name} {when}: make a new one in the app registration and put it into the settings"
-
-
 def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[], None]]:
     """The route, and what closes its connections. Raises SettingsError."""
     who = credential(settings)
-    if warning := expiry_warning(settings, who.ends(), date.today()):
-        log.line(warning, log.WARNING)
+    ends = settings.credential_expires or who.ends()
+    if ends is not None and (ends - date.today()).days <= expiry.FIRST:
+        log.line(f"warning: {expiry.words(who.kind, ends, date.today())}: proxmox-graph-mail rotate", log.WARNING)
     hosts = [*(urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)), *who.cloud.uploads]
     client = http.client(settings.graph_ca_file, settings.https_proxy.get_secret_value(), settings.no_proxy, hosts)
     tokens = TokenCache(state_directory(), who, client)
@@ -114,6 +98,8 @@ def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[]
         headers=who.cloud.headers,
         save_to_sent_items=settings.graph_save_to_sent_items,
         mime=settings.mail_format == "mime",
+        credential=who.kind,
+        ends=ends,
     )
     return made, client.close
 
@@ -143,10 +129,25 @@ def tenancy(stop: threading.Event, watch: Callable[[Iterable[Path]], None]) -> T
     return Tenancy(load, signature)
 
 
+def refresh_facts() -> None:
+    """As root, and on a host that has a place for them: read anew what Proxmox says."""
+    if os.geteuid() == 0 and os.path.isdir(facts.directory()):
+        try:
+            facts.refresh()
+        except OSError as error:
+            log.line(f"cannot write {facts.directory()}: {error.strerror}", log.WARNING)
+
+
 def require_root(what: str) -> None:
     """Raise PrivilegeError unless this is root."""
     if os.geteuid() != 0:
         raise PrivilegeError(f"{what} are root's to see and change; try it with sudo")
+
+
+def tell_admin(text: str) -> None:
+    """Give a text to the admin's ALARM_COMMAND, if there is one. Raises OSError, subprocess.TimeoutExpired, SettingsError."""
+    if command := settings_module.alarm_command():
+        system.tell(command, text)
 
 
 def become_service_user(spool: Spool) -> None:

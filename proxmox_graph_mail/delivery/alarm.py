@@ -1,6 +1,7 @@
 """The alarm: what is done when mail cannot say that mail does not go.
 
     STATE/alarm.json   since when every message meets a refusal, its reason, and whether the alarm was given
+    STATE/motd         what the login message shows while it lasts
 
 Given once, after HELD_PATIENCE of the tenant's refusals (a credential that ended, a consent that is gone), or NETWORK_PATIENCE
 without a line: a line of priority crit in the journal, the file (which the login message shows), and the admin's own command.
@@ -10,6 +11,7 @@ Over with the first mail that Graph takes: one line of all-clear. Both survive r
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,8 +71,17 @@ class Alarm:
         self._now = {}
         try:
             self._path.unlink(missing_ok=True)
+            self._path.with_name("motd").unlink(missing_ok=True)
         except OSError as error:
             log.line(f"cannot remove {self._path}: {error.strerror}", log.WARNING)
+
+    @property
+    def text(self) -> str:
+        """The alarm in words while it lasts; else empty."""
+        if not self._now.get("raised"):
+            return ""
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self._now["since"]))
+        return f"ALARM: no mail leaves this host since {since}: {self._now['reason']}"
 
     def _run(self, text: str) -> None:
         try:
@@ -84,6 +95,8 @@ class Alarm:
             with os.fdopen(descriptor, "w") as file:
                 json.dump(self._now, file)
             os.replace(name, self._path)
+            if text := self.text:
+                self._path.with_name("motd").write_text(f"{log.printable(text)}\nproxmox-graph-mail check tells what to do.\n")
         except OSError as error:
             log.line(f"cannot write {self._path}: {error.strerror}", log.WARNING)
 

@@ -7,8 +7,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from typing import Any, Protocol
 
+from proxmox_graph_mail.delivery.expiry import footer
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.fitting import Fitted, beginning, fit, fit_body, fits, megabytes
 from proxmox_graph_mail.graph.message import (
@@ -69,7 +71,8 @@ class Mailer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Route:
     """What the settings say about every message: who sends it, as whom, in which form, and who reads local mail.
-    `keeps_original` tells whether there is a kept/ for what is sent smaller."""
+    `keeps_original` tells whether there is a kept/ for what is sent smaller; `credential` is its kind,
+    and `ends` its end."""
 
     mailer: Mailer
     sender: str
@@ -78,6 +81,8 @@ class Route:
     save_to_sent_items: bool = False
     mime: bool = False
     keeps_original: bool = True
+    credential: str = ""
+    ends: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,8 @@ def send(
 ) -> tuple[Delivery, str]:  # fmt: skip
     """Send a message to those of its recipients who are not `done`; what came of it, and its subject."""
     mail, people, at = prepared(queue_id, envelope, data, route.directory, route.sender, now)
+    today = datetime.fromtimestamp(now).date()
+    at = replace(at, footer=footer(route.credential, route.ends, today, at.host.name))
     raw = data[start_of_message(data) :] if (route.mime or mail.sealed) and size <= MIME_LIMIT else b""
     del data  # it may be most of our memory
     to = people.addresses()

@@ -100,12 +100,14 @@ class Runner:
         self._successes = 0
         self._refused: dict[str, int] = {}  # a message that met a shared refusal, and how many had been sent by then
         self._reported: set[str] = set()
+        self._once = False
         self._mended = False  # the settings are not those of the first reading, or an admin says that something was mended
         self._clock_offset = clock() - monotonic()
         self.failed = 0
 
     def run(self, *, once: bool = False, idle: float = 300.0) -> int:
         """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
+        self._once = once
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as senders:
             self._start(once=once)
             self._supervision.ready()
@@ -154,7 +156,8 @@ class Runner:
     def _look_after(self) -> None:
         """Clear up what others left, report what is not ours, and do what is to be done once a day."""
         self._looked_after = self._monotonic()
-        self._daily()
+        if not self._once:
+            self._daily()
         try:
             for path in sweep(self._spool, self._clock()):
                 log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
@@ -289,7 +292,8 @@ class Runner:
         except SpoolError as error:
             self._say_once(str(error))
             failed = 0
-        self._supervision.status(self._report.line([entry.id for entry in entries], failed, self._tenancy.error))
+        trouble = (self._alarm.text if self._alarm is not None else "") or self._tenancy.error
+        self._supervision.status(self._report.line([entry.id for entry in entries], failed, trouble))
 
     def _put_off(self, queue_id: str, refusal: Outcome) -> None:
         """Settle a message without trying it, for a reason that others met."""

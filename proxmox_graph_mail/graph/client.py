@@ -59,12 +59,12 @@ class GraphClient:
 
     def send_mail(self, mailbox: str, body: bytes) -> Outcome:
         """Send a request made by message.request_body; return what came of it, after short retries."""
-        return self._call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body).outcome
+        return self.call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body).outcome
 
     def send_mime(self, mailbox: str, message: bytes) -> Outcome:
         """Send a message in its MIME form."""
         body = base64.b64encode(message)
-        return self._call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body, kind="text/plain").outcome
+        return self.call("POST", f"/users/{quote(mailbox, safe='@')}/sendMail", body, kind="text/plain").outcome
 
     def send_large(self, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with `files` (and whether each is inline) by way of a draft.
@@ -73,7 +73,7 @@ class GraphClient:
         """
         if self._permissions.refused(MAIL_READ_WRITE):
             return NO_PERMISSION
-        outcome = send_by_draft(self._call, self._put, f"/users/{quote(mailbox, safe='@')}", message, files)
+        outcome = send_by_draft(self.call, self._put, f"/users/{quote(mailbox, safe='@')}", message, files)
         if outcome is NO_PERMISSION:
             self._permissions.refuse(MAIL_READ_WRITE)
         return outcome
@@ -85,7 +85,7 @@ class GraphClient:
             return False
         query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
         path = f"/users/{quote(mailbox, safe='@')}/mailFolders/sentitems/messages?$filter={query}&$select=id"
-        reply = self._call("GET", path, b"", 200)
+        reply = self.call("GET", path, b"", 200)
         if reply.outcome.code in ("ErrorAccessDenied", "NoPermissionsInAccessToken"):
             self._permissions.refuse(MAIL_READ_BASIC)
         found = reply.content.get("value")
@@ -99,7 +99,7 @@ class GraphClient:
         """Try again what Graph did not permit."""
         self._permissions.forget()
 
-    def _call(self, method: str, path: str, body: bytes = b"", expected: int = 202, kind: str = "application/json") -> Reply:
+    def call(self, method: str, path: str, body: bytes = b"", expected: int = 202, kind: str = "application/json") -> Reply:
         """One request below the version, with its token and its short retries."""
         url = f"{self._endpoint}/v1.0{path}"
         end = self._clock() + RETRY_BUDGET

@@ -38,7 +38,7 @@ _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What the message itself does not say: the queue ID, when (seconds since the epoch) and by whom it was handed in,
-    what time it is, and on which host."""
+    what time it is, and on which host. `footer` is a line of ours under the mail."""
 
     queue_id: str
     arrived: float
@@ -47,6 +47,7 @@ class Circumstances:
     sender: str
     user: str
     full_name: str = ""
+    footer: str = ""
 
 
 def graph_message(
@@ -120,6 +121,8 @@ def _body(mail: Mail, at: Circumstances, notes: tuple[str, ...]) -> str:
                 page = twin.append(page, f"<hr>{twin.block(text)}")
     else:
         page = twin.twin(mail.text or "")
+    if at.footer:
+        page = twin.append(page, twin.note(at.footer))
     if len(mail.subject) > SUBJECT_LIMIT:
         page = twin.prepend(page, twin.note(f"Subject: {mail.subject}"))
     if notes:

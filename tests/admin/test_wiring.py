@@ -1,36 +1,9 @@
 """Settings become a route; the credential's end is announced."""
 
-from datetime import date
 from pathlib import Path
 
-import pytest
-
-from proxmox_graph_mail.admin.wiring import _state, expiry_warning
-from proxmox_graph_mail.settings import Settings
+from proxmox_graph_mail.admin.wiring import _state
 from tests.programs import Host, Sandbox
-
-TODAY = date(2026, 6, 30)
-
-
-@pytest.mark.parametrize(
-    ("expires", "certificate", "says"),
-    [
-        (None, None, ""),
-        (date(2026, 8, 30), None, ""),
-        (date(2026, 8, 29), None, "the client secret ends on 2026-08-29, in 60 days"),
-        (date(2026, 6, 30), None, "ends today"),
-        (date(2026, 6, 29), None, "ended on 2026-06-29"),
-        (None, date(2026, 7, 1), "in 1 day:"),
-    ],
-)
-def test_the_credential_s_end_is_announced_from_sixty_days_before(
-    expires: date | None, certificate: date | None, says: str
-) -> None:
-    """CREDENTIAL_EXPIRES, or the certificate's own end."""
-    settings = Settings.model_construct(credential_expires=expires, graph_credential="secret")
-    text = expiry_warning(settings, certificate, TODAY)
-    assert says in text
-    assert bool(text) is bool(says)
 
 
 def test_the_runner_s_log_warns(online: Host, sandbox: Sandbox) -> None:

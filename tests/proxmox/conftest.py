@@ -18,15 +18,12 @@ class ProxmoxHost:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.root = host.folder / "root"
-        self.facts = host.folder / "facts"
-        self.facts.mkdir()
+        self.root = host.root
         for name in ("etc/pve/nodes/pve1", "etc/pve/priv", "var/log", "root", "usr/libexec", "usr/lib/systemd/system"):
             (self.root / name).mkdir(parents=True)
         (self.root / "etc/pve/user.cfg").write_text(USER_CFG)
         (self.root / "usr/lib/systemd/system/proxmox-graph-mail-forward.path").touch()
         host.env |= {
-            "PROXMOX_GRAPH_MAIL_ROOT": str(self.root), "PROXMOX_GRAPH_MAIL_HOST": str(self.facts),
             "LAYER_SENDMAIL": " ".join(host.command("sendmail")), "PROXMOX_GRAPH_MAIL_PASS": "no", "PATH": f"{host.programs}:/usr/bin:/bin",
         }  # fmt: skip
         for name in ("pvesh", "proxmox-backup-manager"):

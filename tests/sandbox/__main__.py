@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from tests.sandbox.entra import thumbprint
+from tests.sandbox.applications import register
 from tests.sandbox.server import serve
-from tests.sandbox.world import CLIENT, FEDERATION, TENANT, World
+from tests.sandbox.world import APPLICATION, CLIENT, FEDERATION, TENANT, World
 
 MICROSOFT = ("login.microsoftonline.com", "graph.microsoft.com")
 
@@ -80,7 +80,7 @@ def main() -> None:
     app = (folder / "app.pem").read_bytes()
     key = load_pem_private_key(app, None)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    world.certificates[thumbprint(x509.load_pem_x509_certificate(app).public_bytes(Encoding.DER))] = public
+    register(world, x509.load_pem_x509_certificate(app).public_bytes(Encoding.DER))
     world.idp_key = public
     idp_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -89,6 +89,7 @@ def main() -> None:
             "url": base,
             "tenant": TENANT,
             "client": CLIENT,
+            "application": APPLICATION,
             "secret": world.secret,
             "ca_file": str(folder / "ca.pem"),
             "certificate": str(folder / "app.pem"),

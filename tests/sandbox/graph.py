@@ -55,7 +55,7 @@ def token_problem(world: World, request: Request, role: str = "Mail.Send") -> Re
         return error(401, "InvalidAuthenticationToken", "CompactToken parsing failed with error code: 80049217")
     if value in world.revoked:
         return error(401, "InvalidAuthenticationToken", "Access token has expired or is not yet valid.")
-    if role not in content["roles"] or role not in world.roles:
+    if role and (role not in content["roles"] or role not in world.roles):
         return error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
     return None
 

@@ -9,13 +9,15 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tests.sandbox import drafts, entra, graph
+from tests.sandbox import applications, drafts, entra, graph
 from tests.sandbox.world import Fault, World
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -132,6 +134,9 @@ def application(world: World) -> Starlette:
                     world.mailboxes = set(value)
                 elif key == "drafts":
                     world.drafts.clear()
+                elif key == "upload":  # what an admin does in the portal
+                    der = x509.load_pem_x509_certificate(value.encode()).public_bytes(Encoding.DER)
+                    applications.register(world, der)
                 elif key == "end_hangs":
                     world.hanging.set()
                     world.hanging = asyncio.Event()
@@ -141,7 +146,7 @@ def application(world: World) -> Starlette:
         return JSONResponse(
             {
                 "counts": asdict(world.counts), "accepted": [asdict(mail) for mail in world.accepted],
-                "faults_left": len(world.faults), "drafts_left": len(world.drafts),
+                "faults_left": len(world.faults), "drafts_left": len(world.drafts), "keys": list(world.keys),
             }
         )  # fmt: skip
 
@@ -161,6 +166,8 @@ def application(world: World) -> Starlette:
             Route("/v1.0/users/{mailbox}/messages/{draft}/send", counted("send", drafts.send), methods=["POST"]),
             Route("/v1.0/users/{mailbox}/mailFolders/sentitems/messages", counted("sentitems", drafts.sent_items)),
             Route("/upload/{draft}/{session}", counted("upload", drafts.upload), methods=["GET", "PUT"]),
+            Route("/v1.0/applications/{application}/addKey", counted("addKey", applications.add_key), methods=["POST"]),
+            Route("/v1.0/applications/{application}/removeKey", counted("removeKey", applications.remove_key), methods=["POST"]),
             Route("/elsewhere", elsewhere, methods=["GET", "POST"]),
             Route("/_sandbox", control, methods=["GET", "POST"]),
         ]

@@ -11,6 +11,7 @@ from typing import Any
 TENANT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 TENANT_DOMAIN = "example.onmicrosoft.com"
 CLIENT = "5d8f6f0e-54c1-4b4c-8f0a-2b2f0a4bd4f1"
+APPLICATION = "0d9f1ea8-3c43-4d6a-9d0e-1b7a5a0c2f11"  # the object ID of the app registration
 FEDERATION = {"issuer": "https://idp.example.com", "subject": "host:pve1", "audience": "api://AzureADTokenExchange"}
 
 
@@ -83,6 +84,7 @@ class World:
     endpoint: str = ""  # Graph's
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     certificates: dict[str, bytes] = field(default_factory=dict)  # x5t#S256 → PEM public key
+    keys: dict[str, bytes] = field(default_factory=dict)  # keyId → DER of the app's certificates
     idp_key: bytes = b""  # the federated issuer's public key, PEM
     mailboxes: set[str] = field(default_factory=lambda: {"pve@example.com"})
     refused: set[str] = field(default_factory=set)  # addresses that Exchange does not take, though they look like some

@@ -1,0 +1,130 @@
+"""What the queue runner does once a day: say that the credential ends, and report mail that failed or does not go.
+
+    STATE/duties.json   what has been said: the credential's end and the stage of its warning, the date of the last report
+
+The mails go to the administrator by the queue, like any other. In a cluster whose settings are the cluster's, the node with
+the lowest name alone speaks of the credential.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from proxmox_graph_mail import log, settings
+from proxmox_graph_mail.admin.wiring import credential, directory
+from proxmox_graph_mail.delivery import expiry
+from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.host import this_host
+from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.submission.envelope import Envelope
+
+WAITING = 86400.0
+"""Seconds in the queue after which a message is reported."""
+FAILED = 3600.0
+"""Seconds after which one that failed is: whoever sent it may be looking at it now."""
+SHOWN = 50
+
+
+class Duties:
+    """Called at the runner's start and once a day; says nothing twice."""
+
+    def __init__(self, spool: Spool, state: Path, today: Callable[[], date] = date.today) -> None:
+        self._spool = spool
+        self._path = state / "duties.json"
+        self._today = today
+
+    def __call__(self) -> None:
+        """Do what is due. Whatever is wrong, it raises nothing: mail goes on."""
+        try:
+            found = settings.load()
+            said = self._read()
+            now = said | self._expiry(found, said) | self._report(found, said)
+            if now != said:
+                self._write(now)
+        except (MailError, OSError) as error:
+            log.line(f"the daily duties are not done: {error}", log.WARNING)
+
+    def _expiry(self, found: settings.Settings, said: dict[str, Any]) -> dict[str, Any]:
+        ends = found.credential_expires or credential(found).ends()
+        if ends is None:
+            return {}
+        today = self._today()
+        stage = expiry.stage((ends - today).days)
+        if stage is None or not _speaks_for_the_cluster():
+            return {}
+        text = expiry.words(found.graph_credential, ends, today)
+        mark = [ends.isoformat(), stage]
+        if said.get("expiry") == mark:
+            return {}
+        ended = ends < today
+        log.line(f"warning: {text}: proxmox-graph-mail rotate", 2 if ended else log.WARNING)
+        if not ended:
+            host = this_host().name
+            remedy = expiry.REMEDIES.get(found.graph_credential, "Renew it.\n")
+            body = f"On {host} {text}. Then no mail leaves this host any more: no backup report, no alarm.\n\n{remedy}"
+            self._submit(found, f"{host}: {text}", body)
+        return {"expiry": mark}
+
+    def _report(self, found: settings.Settings, said: dict[str, Any]) -> dict[str, Any]:
+        today = self._today().isoformat()
+        if said.get("report") == today:
+            return {}
+        now = time.time()
+        rows = [row for row in mailq.listing(self._spool) if _age(row, now) > (FAILED if row["state"] == "failed" else WAITING)]
+        if not rows or any(row["state"] == "held" for row in mailq.listing(self._spool)):
+            return {}  # while Graph refuses everything, a report would only wait with the rest
+        host = this_host().name
+        lines = [f"{len(rows)} message(s) on {host} failed, or wait for more than a day:", ""]
+        for row in rows[:SHOWN]:
+            lines += [
+                f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
+                f"    {row['reason']}",
+            ]
+        if len(rows) > SHOWN:
+            lines.append(f"and {len(rows) - SHOWN} more")
+        lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, ends this report.", ""]
+        self._submit(found, f"{host}: {len(rows)} message(s) not sent", "\n".join(lines))
+        return {"report": today}
+
+    def _submit(self, found: settings.Settings, subject: str, body: str) -> None:
+        """Into the queue, for the administrator."""
+        people = directory(found).administrators()[0]
+        envelope = Envelope(
+            sender="root", recipients=people, uid=os.getuid(), arrived=time.time(), full_name="proxmox-graph-mail", notify="never"
+        )
+        incoming = self._spool.accept(envelope.encode())
+        header = f"Subject: {subject}\nTo: {', '.join(people)}\nAuto-Submitted: auto-generated\n"
+        incoming.write(f'{header}Content-Type: text/plain; charset="utf-8"\n\n{body}'.encode("utf-8", "replace"))
+        incoming.commit()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, now: dict[str, Any]) -> None:
+        descriptor, name = tempfile.mkstemp(prefix=".duties-", dir=self._path.parent)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(now, file)
+        os.replace(name, self._path)
+
+
+def _age(row: dict[str, Any], now: float) -> float:
+    return now - int(row["id"][:13], 16) / 1e6
+
+
+def _speaks_for_the_cluster() -> bool:
+    """Is the credential this host's own, or is this the cluster's first node?"""
+    nodes = facts.known().nodes
+    origins = settings.origins()
+    shared = str(settings.CLUSTER_FILE) in (origins.get("graph_client_secret"), origins.get("credential_expires"))
+    return not (shared and nodes) or this_host().name == min(nodes)

@@ -1,0 +1,152 @@
+"""`check` and `explain`: each thing that may be wrong is named, with what to do."""
+
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+
+from proxmox_graph_mail.graph.outcome import ENTRA, GRAPH
+from tests.programs import Host, Sandbox
+
+
+def findings(host: Host, *argv: str) -> dict[str, dict[str, Any]]:
+    done = host.admin("check", "--json", *argv)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert done.returncode == any(one["state"] == "fail" for one in found), done.stdout
+    by_name: dict[str, dict[str, Any]] = {}
+    for one in found:
+        if one["name"] not in by_name or one["state"] != "ok":
+            by_name[one["name"]] = one
+    return by_name
+
+
+def test_when_all_is_well(online: Host, sandbox: Sandbox) -> None:
+    """ok and no more; no mail is sent by it; a person reads one line each."""
+    online.config.chmod(0o640)
+    found = findings(online)
+    bad = {name: one for name, one in found.items() if one["state"] != "ok"}
+    assert set(bad) <= {"expiry", "sendmail", "tls", "units"}, bad  # the stand-in's CA is none of Microsoft's
+    assert "something between here and Microsoft" in found["tls"]["remedy"]
+    assert "GRAPH_CLIENT_SECRET" in found["settings"]["text"]
+    assert str(online.config) in found["settings"]["text"]
+    assert sandbox.about["secret"] not in json.dumps(found)
+    assert found["admin"]["text"].startswith("admin@example.com (by MAIL_TO)")
+    assert "with Mail.Send" in found["token"]["text"]
+    assert found["mailbox"]["text"] == "Graph lets the app send as pve@example.com"
+    assert found["clock"]["state"] == "ok"
+    assert sandbox.accepted() == []
+    lines = online.admin("check", NO_COLOR="1").stdout.splitlines()
+    assert any(line.startswith("ok    mailbox       Graph lets the app") for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_offline_asks_nobody(online: Host, sandbox: Sandbox) -> None:
+    """No connection."""
+    before = sandbox.control()["counts"]["token"]
+    found = findings(online, "--offline")
+    assert "token" not in found
+    assert sandbox.control()["counts"]["token"] == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "state", "words"),
+    [
+        ({"GRAPH_CLIENT_SECRET": "wrong~secret"}, "token", "fail", "set GRAPH_CLIENT_SECRET to the secret's Value"),
+        ({"GRAPH_TENANT_ID": "nowhere.example"}, "token", "fail", "check GRAPH_TENANT_ID"),
+        ({"GRAPH_SENDER": "nobody@example.com"}, "mailbox", "fail", "there is no such mailbox"),
+        ({"CREDENTIAL_EXPIRES": "2020-01-01"}, "expiry", "fail", "ended on 2020-01-01"),
+        ({"CREDENTIAL_EXPIRES": time.strftime("%Y-%m-%d", time.localtime(time.time() + 20 * 86400))}, "expiry", "warn", "in 20 days"),
+        ({"GRAPH_CLIENT_CERTIFICATE": "/nowhere.pem", "GRAPH_CLIENT_SECRET": ""}, "files", "fail", "/nowhere.pem: No such file"),
+        ({"MAIL_TO": ""}, "admin", "warn", "pve@example.com (by the sending mailbox"),
+        ({"GRAPH_ENDPOINT": "https://localhost:1"}, "tls", "fail", "cannot connect to localhost"),
+        ({"GRAPH_ENDPOINT": "https://no-such-host.invalid"}, "dns", "fail", "no-such-host.invalid"),
+        ({"GRAPH_CA_FILE": ""}, "tls", "fail", "the certificate is made by trustme"),
+        ({"GRAPH_SENDRE": "x"}, "settings", "fail", "is GRAPH_SENDER meant?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(
+    online: Host, sandbox: Sandbox, settings: dict[str, str], name: str, state: str, words: str
+) -> None:
+    """…with its remedy."""
+    online.settle(sandbox.settings(**settings))
+    one = findings(online)[name]
+    assert one["state"] == state
+    assert words in f"{one['text']}: {one['remedy']}"
+
+
+def test_a_missing_permission_names_rbac_and_the_mailbox_fails(online: Host, sandbox: Sandbox) -> None:
+    """The token's roles alone say nothing for certain."""
+    sandbox.control(roles=[])
+    found = findings(online)
+    assert found["token"]["state"] == "warn"
+    assert "RBAC for Applications" in found["token"]["remedy"]
+    assert found["mailbox"]["state"] == "fail"
+
+
+def test_files_that_everybody_may_read_and_a_queue_that_does_not_move(online: Host) -> None:
+    """Both are worth a word."""
+    online.config.chmod(0o644)
+    online.sendmail("-odq", "root")
+    (queue_id,) = online.queue()
+    (online.spool / "queue" / f"{queue_id}.log").write_text(
+        json.dumps({"time": time.time(), "status": "held", "reason": "no such mailbox", "attempts": 1, "tried": True}) + "\n"
+    )
+    found = findings(online, "--offline")
+    assert found["files"]["state"] == "fail"
+    assert "1 held (no such mailbox)" in found["queue"]["text"]
+
+
+def test_a_clock_that_is_wrong(online: Host, sandbox: Sandbox) -> None:
+    """By the answer's Date."""
+    from proxmox_graph_mail.graph import probe
+
+    assert probe._skew("Wed, 25 Nov 2020 10:00:00 GMT") > 86400  # type: ignore[operator]
+    assert probe._skew("nonsense") is None
+
+
+@pytest.mark.parametrize("code", [*GRAPH, *(f"AADSTS{number}" for number in ENTRA)])
+def test_every_code_is_explained(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentence, and what becomes of the mail."""
+    from proxmox_graph_mail.admin.explain import explain
+
+    explain(code)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(".")
+    assert lines[-1].startswith(("The mail ", "Graph refuses this very message"))
+
+
+def test_a_code_that_is_none_and_one_in_another_form(host: Host) -> None:
+    """A near one is guessed; the number alone will do."""
+    assert "set GRAPH_CLIENT_SECRET to the secret's Value" in host.admin("explain", "7000215").stdout
+    assert host.admin("explain", "erroraccessdenied").returncode == 0
+    done = host.admin("explain", "ErrorAcessDenied")
+    assert done.returncode == 65
+    assert "is ErrorAccessDenied meant?" in done.stderr
+
+
+def test_check_cluster_asks_every_node(online: Host) -> None:
+    """Its own state, the others' by ssh; one that does not answer fails, one whose settings differ is a warning."""
+    if os.geteuid() != 0:
+        pytest.skip("the cluster's nodes are root's")
+    here = os.uname().nodename.lower().partition(".")[0]
+    root = online.root
+    (root / "etc/pve/nodes").mkdir(parents=True)
+    nodes = "".join(f"  node {{\n    name: {name}\n  }}\n" for name in (here, "pve2", "pve3"))
+    (root / "etc/pve/corosync.conf").write_text(f"nodelist {{\n{nodes}}}\ntotem {{\n  cluster_name: prod\n}}\n")
+    state = online.admin("status", "--json").stdout.replace('"fingerprint": "', '"fingerprint": "other-')
+    (online.folder / "state.json").write_text(state)
+    ssh = online.programs / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\nfor word; do last=$word; done\ncase "$*" in *root@pve2*) cat {online.folder}/state.json;; '
+        "*) echo 'ssh: connect to host pve3 port 22: No route to host' >&2; exit 255;; esac\n"
+    )
+    ssh.chmod(0o755)
+    done = online.admin("check", "--cluster", "--json", PATH=f"{online.programs}:/usr/bin:/bin")
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert (found[here]["state"], found["pve2"]["state"], found["pve3"]["state"]) == ("ok", "ok", "fail")
+    assert "No route to host" in found["pve3"]["text"]
+    assert found["settings"]["state"] == "warn"
+    assert found["versions"]["state"] == "ok"
+    assert done.returncode == 1

@@ -1,0 +1,147 @@
+"""`rotate`: a new credential in the old one's place; cut at any step, it goes on, and one always works."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from proxmox_graph_mail.graph import certificate
+from tests.programs import Host, Sandbox, eventually
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the credential is root's")
+
+
+@pytest.fixture
+def certified(online: Host, sandbox: Sandbox) -> Path:
+    """A host whose app has a certificate that it renews itself; its file."""
+    made = certificate.make("pve1", days=20)
+    path = online.folder / "app.pem"
+    path.write_bytes(made.pem)
+    sandbox.control(upload=made.public.decode())
+    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(path), GRAPH_APPLICATION_ID=sandbox.about["application"])
+    settings.pop("GRAPH_CLIENT_SECRET")
+    online.settle(settings)
+    return path
+
+
+def works(host: Host) -> bool:
+    """Does the present credential send?"""
+    host.sendmail("-odq", "root")
+    return host.admin("run", "--once").returncode == 0
+
+
+def days(path: Path) -> int:
+    return (certificate.ends(path) - datetime.now(UTC)).days
+
+
+def test_a_certificate_renews_itself(online: Host, sandbox: Sandbox, certified: Path) -> None:
+    """Made, registered, proved, switched; the old key goes a day later, if this host registered it."""
+    before = len(sandbox.control()["keys"])
+    done = online.admin("rotate", "--if-due")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert days(certified) > 700
+    assert works(online)
+    assert len(sandbox.control()["keys"]) == before + 1
+    assert {path.name for path in online.folder.glob("app.pem*")} == {"app.pem", "app.pem.old", "app.pem.keys.json"}
+    assert all(path.stat().st_mode & 0o007 == 0 for path in online.folder.glob("app.pem.[ok]*") if path.suffix != ".old")
+    assert online.admin("rotate", "--if-due").stdout == ""  # neither due nor over its day
+    os.utime(f"{certified}.old", (1, 1))
+    assert "was not registered by this host" in online.admin("rotate", "--if-due").stdout
+    assert online.admin("rotate").returncode == 0
+    os.utime(f"{certified}.old", (1, 1))
+    assert "the old key is removed from the app" in online.admin("rotate", "--if-due").stdout
+    assert len(sandbox.control()["keys"]) == before + 1
+    assert works(online)
+    assert not Path(f"{certified}.old").exists()
+
+
+@pytest.mark.parametrize(("on", "do"), [("addKey", "hang"), ("addKey", "cut_after"), ("addKey", "cut_before"), ("token", "hang")])
+def test_cut_at_a_step_it_goes_on(online: Host, sandbox: Sandbox, certified: Path, on: str, do: str) -> None:
+    """Killed, or cut off: the old one works throughout, and the next run ends it without a second key."""
+    keys = len(sandbox.control()["keys"])
+    sandbox.faults({"on": on, "do": do, "seconds": 60, "after": 0 if on == "addKey" else 2})
+    process = subprocess.Popen(
+        online.admin_command("rotate"), env=online.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    if do == "hang":
+        eventually(lambda: sandbox.control()["faults_left"] == 0, "the fault has struck")
+        process.send_signal(signal.SIGKILL)
+        sandbox.control(end_hangs=True)
+    process.wait(60)
+    sandbox.faults()
+    assert works(online)
+    assert online.admin("rotate").returncode == 0
+    assert days(certified) > 700
+    assert works(online)
+    assert len(sandbox.control()["keys"]) == keys + 1
+
+
+def test_a_key_that_entra_does_not_take_yet_is_not_used(
+    online: Host, sandbox: Sandbox, certified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one stays; the next run goes on."""
+    sandbox.faults({"on": "addKey", "status": 403, "code": "Authorization_RequestDenied", "times": 1})
+    done = online.admin("rotate")
+    assert done.returncode == 69
+    assert "Graph does not add the new key" in done.stderr
+    assert days(certified) < 30
+    assert works(online)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"GRAPH_APPLICATION_ID": ""}, "set GRAPH_APPLICATION_ID"), ({"GRAPH_APPLICATION_ID": "0" * 8 + "-0000-0000-0000-" + "0" * 12}, "HTTP 404"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_named(online: Host, sandbox: Sandbox, certified: Path, change: dict[str, str], words: str) -> None:
+    """The old certificate stays."""
+    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(certified), **change)
+    settings.pop("GRAPH_CLIENT_SECRET")
+    online.settle(settings)
+    done = online.admin("rotate")
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert days(certified) < 30
+
+
+def test_a_certificate_that_has_ended_cannot_renew_itself(online: Host, certified: Path) -> None:
+    """It says what to do instead."""
+    certified.write_bytes(certificate.make("pve1", days=5, now=datetime.now(UTC) - timedelta(10)).pem)
+    done = online.admin("rotate")
+    assert done.returncode == 64
+    assert "setup --certificate" in done.stderr.replace("\n", " ")
+
+
+def test_a_new_secret_is_proved_before_it_is_written(online: Host, sandbox: Sandbox) -> None:
+    """A wrong one changes nothing; the right one is in the file, with its end; it is never on a command line."""
+    before = online.config.read_text()
+    done = online.admin("rotate", "--secret-file", "-", stdin=b"wrong~secret\n")
+    assert done.returncode == 69
+    assert "the client secret is wrong" in done.stderr
+    assert online.config.read_text() == before
+    assert "a GUID" in online.admin("rotate", "--secret-file", "-", stdin=b"5d8f6f0e-54c1-4b4c-8f0a-2b2f0a4bd4f1\n").stderr
+    sandbox.control(secret="new~secret'with\"quotes")
+    done = online.admin("rotate", "--secret-file", "-", "--expires", "2028-01-31", stdin=b"new~secret'with\"quotes\n")
+    assert done.returncode == 0, done.stderr
+    assert "CREDENTIAL_EXPIRES=2028-01-31" in online.config.read_text()
+    assert "new~secret" not in done.stdout + done.stderr
+    assert works(online)
+    assert "there is no terminal to ask on" in online.admin("rotate").stderr
+
+
+def test_if_due_leaves_everything_else_alone(online: Host, sandbox: Sandbox) -> None:
+    """A secret, and a certificate with time to go."""
+    assert (online.admin("rotate", "--if-due").returncode, time.time() > 0) == (0, True)
+    made = certificate.make("pve1", days=40)
+    path = online.folder / "app.pem"
+    path.write_bytes(made.pem)
+    online.settle(sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(path)))
+    assert online.admin("rotate", "--if-due").returncode == 0
+    assert path.read_bytes() == made.pem
+    assert json.dumps(sorted(p.name for p in online.folder.glob("app.pem*"))) == '["app.pem"]'

@@ -1,0 +1,155 @@
+"""`status`, `log` and `test`: what was sent, what waits, and one mail watched on its way."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from proxmox_graph_mail.admin.status import metrics, nagios_line
+from tests.programs import Host, Sandbox, subjects
+
+
+def some_mail(host: Host, sandbox: Sandbox) -> None:
+    """Two sent (one after an uncertain answer), one failed, one deferred."""
+    sandbox.faults({"on": "sendMail", "do": "cut_before"})
+    host.sendmail("-odq", "ops@example.com", stdin=b"Subject: first\n\nx\n")
+    host.admin("run", "--once")
+    host.make_due()
+    host.sendmail("-odq", "ops@example.com", stdin=b"Subject: second\n\nx\n")
+    host.admin("run", "--once")
+    host.sendmail("-odq", "bad@exa_mple.com", stdin=b"Subject: third\n\nx\n")
+    host.admin("run", "--once")
+    sandbox.faults({"on": "sendMail", "status": 500, "code": "x"})
+    host.sendmail("-odq", "ops@example.com", stdin=b"Subject: fourth\n\nx\n")
+    host.admin("run", "--once")
+
+
+def state(host: Host) -> dict[str, Any]:
+    done = host.admin("status", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_status_counts(online: Host, sandbox: Sandbox) -> None:
+    """The queue by state, today, the last success, uncertain answers; no secret; a person's view and Prometheus'."""
+    some_mail(online, sandbox)
+    found = state(online)
+    assert found["queue"] | {"oldest": 0} == {"queued": 0, "deferred": 1, "held": 0, "failed": 1, "oldest": 0}
+    assert (found["today"]["sent"], found["today"]["failed"], found["uncertain"]) == (2, 1, 2)
+    assert found["last_success"]
+    assert found["credential"] == {"kind": "secret", "ends": None, "days": None}
+    assert re.fullmatch(r"[0-9a-f]{12}", found["settings"]["fingerprint"])
+    assert sandbox.about["secret"] not in json.dumps(found)
+    text = online.admin("status").stdout
+    assert "queue:        1 deferred, 1 failed" in text
+    assert "uncertain:    2 answers in the record" in text
+    prometheus = online.admin("status", "--prometheus").stdout
+    assert 'proxmox_graph_mail_queue_messages{state="deferred"} 1\n' in prometheus
+    for line in prometheus.splitlines():
+        assert re.fullmatch(r"# (HELP|TYPE) \w+ .*|\w+(\{\w+=\"\w+\"\})? [0-9.e+-]+", line), line
+
+
+def test_settings_that_cannot_be_read_do_not_stop_status(online: Host) -> None:
+    """They are part of it."""
+    online.config.write_text("GRAPH_SENDER=x\n")
+    assert "GRAPH_SENDER: no mail address" in state(online)["settings"]["error"]
+    assert online.admin("status", "--nagios").returncode == 2
+
+
+FINE: dict[str, Any] = {
+    "queue": {"queued": 0, "deferred": 0, "held": 0, "failed": 0, "oldest": 0}, "reasons": [], "alarm": None, "last_success": None,
+    "today": {"sent": 3, "failed": 0, "throttled": 0, "uncertain": 0}, "uncertain": 0, "service": {"state": "inactive", "text": ""},
+    "settings": {"error": None}, "credential": {"kind": "secret", "ends": "2027-01-01", "days": 300},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({}, 0, "OK - mail goes | queued=0"), ({"queue": FINE["queue"] | {"failed": 2}}, 1, "2 failed"),
+        ({"queue": FINE["queue"] | {"held": 1}, "reasons": [{"reason": "no mailbox", "messages": 1}]}, 2, "1 held (no mailbox)"),
+        ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail waits since 2 hours 1 minute"),
+        ({"credential": FINE["credential"] | {"days": 20}}, 1, "the credential ends in 20 days"),
+        ({"credential": FINE["credential"] | {"days": 3}}, 2, "the credential ends in 3 days"), ({"credential": None}, 0, "OK"),
+        ({"alarm": "the secret has expired"}, 2, "no mail leaves this host: the secret has expired"),
+        ({"service": {"state": "failed", "text": ""}}, 2, "the queue runner failed"),
+    ],
+)  # fmt: skip
+def test_nagios(change: dict[str, Any], status: int, words: str) -> None:
+    """One line, and the exit status of the worst."""
+    level, line = nagios_line(FINE | change)
+    assert level == status
+    assert words in line
+    assert "\n" not in line
+    assert "alarm" in metrics(FINE | change)
+
+
+def test_nagios_is_unknown_where_nothing_can_be_seen(host: Host) -> None:
+    """3: no spool."""
+    done = host.admin("status", "--nagios", PROXMOX_GRAPH_MAIL_SPOOL="/nowhere")
+    assert (done.returncode, done.stdout[:7]) == (3, "UNKNOWN")
+
+
+def test_log_shows_and_filters(online: Host, sandbox: Sandbox) -> None:
+    """By address, outcome, date; bodies are not in the record."""
+    some_mail(online, sandbox)
+    rows = json.loads(online.admin("log", "--json").stdout)
+    assert sorted((row["subject"], row["state"]) for row in rows) == [
+        ("first", "deferred"), ("first", "sent"), ("fourth", "deferred"), ("second", "sent"), ("third", "failed"),
+    ]  # fmt: skip
+    assert "first" in online.admin("log").stdout
+
+    def count(*argv: str) -> int:
+        return len(json.loads(online.admin("log", "--json", *argv).stdout))
+
+    assert count("--to", "OPS@") == 4
+    assert count("--state", "sent") == 2
+    assert (count("--since", "1h"), count("--since", "2099-01-01"), count("-n", "1")) == (5, 0, 1)
+    assert online.admin("log", "--state", "lost").returncode == 64
+    assert online.admin("log", "--since", "soon").returncode == 64
+    assert (online.state / "outcomes.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_record_is_bounded(online: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two halves; torn lines are left out."""
+    from proxmox_graph_mail.delivery import record
+
+    monkeypatch.setattr(record, "LIMIT", 2000)
+    made = record.Record(online.state)
+    for number in range(100):
+        made.add(time=float(number), id=f"{number}", state="sent", to=["a@example.com"] * 50, subject="s" * 500)
+    assert sum(path.stat().st_size for path in online.state.glob("outcomes*")) < 8000
+    with (online.state / "outcomes.jsonl").open("ab") as file:
+        file.write(b'{"time": 5, "id"\n[]\nnull\n{"time": "x"}\n')
+    rows = made.read()
+    assert rows[-1]["id"] == "99"
+    assert (len(rows[-1]["to"]), rows[-1]["recipients"], len(rows[-1]["subject"])) == (20, 50, 200)
+
+
+def test_one_mail_is_watched_on_its_way(online: Host, sandbox: Sandbox) -> None:
+    """Into the queue, to Graph; with the time of each leg."""
+    with online.runner():
+        done = online.admin("test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ +0\.\d\d s  [0-9A-F]{18} is in the queue, and safe$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +\d\.\d\d s  [0-9A-F]{18} arrived at Graph .* for admin@example.com", done.stdout, re.MULTILINE)
+    assert subjects(sandbox.accepted())[0].startswith("Test mail of ")
+
+
+def test_a_test_that_does_not_arrive_says_why(online: Host, sandbox: Sandbox) -> None:
+    """Held, failed; and a word that is no address."""
+    online.settle(sandbox.settings(GRAPH_CLIENT_SECRET="wrong~secret"))
+    with online.runner():
+        done = online.admin("test", "me@example.com")
+    assert done.returncode == 75
+    assert "held: " in done.stdout
+    assert "the client secret is wrong" in done.stdout
+    assert online.admin("test", "nobody").returncode == 64
+
+
+def test_what_waits_since_when(online: Host) -> None:
+    """The oldest, by its ID."""
+    online.sendmail("-odq", "root")
+    assert 0 <= state(online)["queue"]["oldest"] < 60
