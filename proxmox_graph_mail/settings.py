@@ -47,30 +47,59 @@ class Settings(BaseSettings):
     """The keys of proxmox-graph-mail.conf(5), in lower case."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True, hide_input_in_errors=True
+        frozen=True,
+        extra="ignore",
+        case_sensitive=False,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     graph_tenant_id: str = ""
+    """The tenant, a GUID or one of its domains; the app registration's overview page shows it as Directory (tenant) ID."""
     graph_client_id: str = ""
+    """The app registration's Application (client) ID, a GUID."""
     graph_client_secret: SecretStr | None = None
+    """The client secret's Value, which the portal shows once (not its Secret ID, a GUID)."""
     graph_client_certificate: Path | None = None
+    """A PEM file with private key and certificate, instead of the secret, readable by the group proxmox-graph-mail."""
     graph_federated_token_file: Path | None = None
+    """A file with a federated identity's assertion, instead of the secret; read at each token request."""
     graph_credential: Credential = "secret"
-    graph_sender: str
-    credential_expires: date | None = None
-    mail_to: str = ""
-    mail_forward: Literal["auto", "always", "never"] = "auto"
-    graph_cloud: Cloud = "global"
-    graph_authority: str = ""
-    graph_endpoint: str = ""
-    graph_ca_file: Path | None = None
-    graph_save_to_sent_items: bool = False
-    mail_format: Literal["json", "mime"] = "json"
+    """Which of them is used: secret, certificate, federated, managed-identity (Azure Arc). By default told from what is set."""
     graph_application_id: str = ""
+    """The app registration's Object ID, with which the host renews its certificate by itself (rotate)."""
+    graph_sender: str
+    """The mailbox to send as. A shared mailbox needs no licence."""
+    credential_expires: date | None = None
+    """The day of the secret's end, YYYY-MM-DD; mails warn from 60 days before. A certificate's end is read from it."""
+    mail_to: str = ""
+    """Who gets mail for local users, one address or several with commas. By default root@pam's address in Proxmox, else where
+    /etc/aliases sends root's mail, else GRAPH_SENDER with a warning."""
+    mail_forward: Literal["auto", "always", "never"] = "auto"
+    """Is mail for root handed to Proxmox's notification system: auto (where /root/.forward says so), always, never."""
     alarm_command: str = ""
+    """A shell command that gets a line on its standard input when no mail has left the host for a quarter of an hour because the
+    tenant refuses it (an hour, if there is no line), and one when it goes again. Run as the service user, in its sandbox."""
+    graph_cloud: Cloud = "global"
+    """global, usgov (GCC High), dod or china."""
+    graph_authority: str = ""
+    """Another base URL for tokens than the cloud's, without tenant; https, or http to loopback."""
+    graph_endpoint: str = ""
+    """Another base URL for Graph than the cloud's, without version; https, or http to loopback."""
+    graph_ca_file: Path | None = None
+    """A PEM file of further CAs to trust, for a proxy that inspects TLS."""
+    graph_save_to_sent_items: bool = False
+    """Keep a copy of each mail in the mailbox's Sent Items."""
+    mail_format: Literal["json", "mime"] = "json"
+    """json shows a mail best; mime sends its own bytes, with the envelope's recipients, and always keeps a copy in Sent Items.
+    Signed and encrypted mail takes the MIME form by itself."""
     queue_lifetime: float = Field(default=5 * 86400.0)
+    """How long a deferred mail is tried: a number and s, m, h, d or w (5d). What the tenant refuses does not age."""
     https_proxy: SecretStr = SecretStr("")  # it may hold a password
+    """The proxy to Microsoft, http://[user:password@]host:port."""
     no_proxy: str = ""
+    """Hosts and domains to reach without the proxy, with commas."""
 
     @classmethod
     def settings_customise_sources(
@@ -349,3 +378,29 @@ def alarm_command() -> str:
     found = [os.environ.get("ALARM_COMMAND", "")]
     found += [_read(path).get("alarm_command", ("", 0))[0] for path in settings_files(os.environ)]
     return next((command for command in found if command), "")
+
+
+def markdown() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Written by `python -m proxmox_graph_mail.settings`; do not edit.",
+        "",
+        "A key is taken from the environment, else from systemd's `$CREDENTIALS_DIRECTORY` (a file a key, lower case), else from",
+        f"`{HOST_FILE}`, else from `{CLUSTER_FILE}`, the settings of the whole cluster. The files",
+        "hold `KEY=value` lines. An unknown key or a bad value is an error that names key, file and line; mail waits meanwhile.",
+        "",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = "needed" if field.is_required() else "" if default in (None, "") else str(default).lower()
+        shown = {"queue_lifetime": "5d", "https_proxy": ""}.get(name, shown)
+        lines.append(f"| `{name.upper()}` | {shown} | {' '.join((field.description or '').split())} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -2,7 +2,7 @@
 
 import re
 
-from proxmox_graph_mail.settings import Settings
+from proxmox_graph_mail.settings import Settings, markdown
 from tests.programs import TREE
 
 README = (TREE / "README.md").read_text("utf-8")
@@ -16,6 +16,12 @@ def test_readme_and_example_have_every_setting_and_no_other() -> None:
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == KEYS
     assert set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE)) == KEYS
+
+
+def test_the_reference_is_the_settings_own() -> None:
+    """`python -m proxmox_graph_mail.settings` writes docs/settings.md; every key has words."""
+    assert (TREE / "docs" / "settings.md").read_text("utf-8") == markdown()
+    assert all(field.description for field in Settings.model_fields.values())
 
 
 def test_the_example_s_values_are_the_defaults_or_placeholders() -> None:

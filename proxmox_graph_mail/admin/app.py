@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+import traceback
 from typing import Annotated
 
 import click
@@ -22,7 +24,7 @@ from proxmox_graph_mail.admin.setup import setup
 from proxmox_graph_mail.admin.status import status
 from proxmox_graph_mail.admin.test import send_one
 from proxmox_graph_mail.admin.wiring import become_service_user
-from proxmox_graph_mail.errors import EX_USAGE, MailError
+from proxmox_graph_mail.errors import EX_SOFTWARE, EX_USAGE, MailError
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission.wake import default_run, wake
 
@@ -88,3 +90,19 @@ def main() -> None:
     except click.Abort:
         print("proxmox-graph-mail: nothing was done", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read it has enough; nothing is left to be flushed into it
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - an admin is told where the report lies, and sees no traceback
+        print(f"proxmox-graph-mail: unforeseen error ({type(error).__name__}); please report it: {_report()}", file=sys.stderr)
+        sys.exit(EX_SOFTWARE)
+
+
+def _report() -> str:
+    """The path of a file of this user's alone with the traceback at hand, which has no values but the exception's own."""
+    descriptor, path = tempfile.mkstemp(prefix="proxmox-graph-mail-", suffix=".txt")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"proxmox-graph-mail {__version__}, Python {sys.version}\n{traceback.format_exc()}")
+    return path

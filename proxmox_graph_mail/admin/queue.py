@@ -17,6 +17,7 @@ from proxmox_graph_mail import log
 from proxmox_graph_mail.admin.run import serve
 from proxmox_graph_mail.admin.wiring import become_service_user
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, UsageError
+from proxmox_graph_mail.graph.outcome import GRAPH
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import Spool, is_id
 from proxmox_graph_mail.submission import mailq
@@ -71,6 +72,17 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
         print()
     for event in history:
         print(printable(f"{mailq.stamp(float(event.get('time', 0)))}  {event.get('status')}  {event.get('reason', '')}"))
+    print(printable(f"\nWhat to do: {_advice(row['state'], queue_id, str(history[-1].get('code', '')) if history else '')}"))
+
+
+def _advice(state: str, queue_id: str, code: str) -> str:
+    """What an admin can do about a message in this state."""
+    more = f"; proxmox-graph-mail explain {code} says more" if code in GRAPH or code.startswith("AADSTS") else ""
+    if state == "failed":
+        return f"mend what the reason names, then queue retry {queue_id}; or queue save, queue remove{more}"
+    if state == "held":
+        return f"mend what the reason names; it goes by itself then, or at once with queue flush{more}"
+    return f"nothing, it is tried by itself; queue retry {queue_id} tries it now{more}"
 
 
 @app.command()

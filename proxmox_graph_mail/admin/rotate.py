@@ -25,8 +25,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from proxmox_graph_mail import log, settings
 from proxmox_graph_mail.admin import settings_file
@@ -99,7 +97,7 @@ def _rotate_secret(found: settings.Settings, secret_file: Path | None, expires: 
 def _rotate_certificate(found: settings.Settings, path: Path, *, if_due: bool) -> None:
     next_, old = Path(f"{path}.next"), Path(f"{path}.old")
     _forget_old(found, path, old)
-    left = (certificate.ends(path) - datetime.now(UTC)).days
+    left = (certificate.read(path).ends - datetime.now(UTC)).days
     if if_due and left > DUE and not next_.exists():
         return
     if not found.graph_application_id:
@@ -114,12 +112,12 @@ def _rotate_certificate(found: settings.Settings, path: Path, *, if_due: bool) -
         _say(f"a new key and certificate are made: {next_}")
     new = _with_file(found, next_)
     if _refusal(found, new):
-        der = x509.load_pem_x509_certificates(next_.read_bytes())[0]
+        added = certificate.read(next_)
         with application(found) as app:
-            outcome, key_id = app.add_key(path.read_bytes(), der, time.time())
+            outcome, key_id = app.add_key(path.read_bytes(), added.der, time.time())
         if outcome.status is not Status.SENT:
             raise typer.Exit(_failed(f"Graph does not add the new key: {outcome.reason}", outcome))
-        _remember(path, der, key_id)
+        _remember(path, added, key_id)
         _say("the new key is registered")
         _await(found, new)
     # From here on the new one works: it takes the old one's place by one rename.
@@ -127,7 +125,9 @@ def _rotate_certificate(found: settings.Settings, path: Path, *, if_due: bool) -
     os.link(path, old)
     os.utime(old)
     os.replace(next_, path)
-    _say(f"{path} is the new certificate, until {certificate.ends(path).date()}; the old one is removed from the app after a day")
+    _say(
+        f"{path} is the new certificate, until {certificate.read(path).ends.date()}; the old one is removed from the app after a day"
+    )
 
 
 def _forget_old(found: settings.Settings, path: Path, old: Path) -> None:
@@ -135,11 +135,11 @@ def _forget_old(found: settings.Settings, path: Path, old: Path) -> None:
     try:
         if time.time() - old.stat().st_mtime < GRACE:
             return
-        der = x509.load_pem_x509_certificates(old.read_bytes())[0]
+        gone = certificate.read(old)
     except FileNotFoundError:
         return
     keys = _keys(path)
-    key_id = keys.pop(der.fingerprint(SHA256()).hex(), "")
+    key_id = keys.pop(gone.fingerprint, "")
     if key_id and found.graph_application_id:
         with application(found) as app:
             outcome = app.remove_key(path.read_bytes(), key_id, time.time())
@@ -149,7 +149,7 @@ def _forget_old(found: settings.Settings, path: Path, old: Path) -> None:
         _say("the old key is removed from the app")
         settings_file.replace(Path(f"{path}.keys.json"), json.dumps(keys))
     else:
-        _say(f"the old key was not registered by this host; it ends on {der.not_valid_after_utc.date()}, or remove it by hand")
+        _say(f"the old key was not registered by this host; it ends on {gone.ends.date()}, or remove it by hand")
     old.unlink()
 
 
@@ -203,8 +203,8 @@ def _keys(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _remember(path: Path, der: x509.Certificate, key_id: str) -> None:
-    settings_file.replace(Path(f"{path}.keys.json"), json.dumps(_keys(path) | {der.fingerprint(SHA256()).hex(): key_id}))
+def _remember(path: Path, added: certificate.Known, key_id: str) -> None:
+    settings_file.replace(Path(f"{path}.keys.json"), json.dumps(_keys(path) | {added.fingerprint: key_id}))
 
 
 def _failed(text: str, outcome: Outcome) -> int:

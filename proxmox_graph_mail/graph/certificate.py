@@ -43,6 +43,16 @@ def make(host: str, days: int = LIFE, now: datetime | None = None) -> Made:
     return Made(pem, public, certificate.public_bytes(Encoding.DER), certificate.fingerprint(SHA1()).hex().upper(), ends)  # noqa: S303
 
 
-def ends(file: Path) -> datetime:
-    """A certificate's end. Raises OSError, ValueError."""
-    return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A certificate: its DER, its SHA-256 fingerprint in hex, its end."""
+
+    der: bytes
+    fingerprint: str
+    ends: datetime
+
+
+def read(file: Path) -> Known:
+    """The certificate in a PEM file. Raises OSError, ValueError."""
+    found = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    return Known(found.public_bytes(Encoding.DER), found.fingerprint(SHA256()).hex(), found.not_valid_after_utc)

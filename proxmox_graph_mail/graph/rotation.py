@@ -10,7 +10,6 @@ import json
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.serialization import Encoding
 from msal.oauth2cli.assertion import JwtAssertionCreator
 
 from proxmox_graph_mail.graph.client import GraphClient
@@ -37,9 +36,8 @@ class Application:
         self._client = client
         self._id = object_id
 
-    def add_key(self, pem: bytes, new: x509.Certificate, now: float) -> tuple[Outcome, str]:
-        """Register a certificate, by a proof of the key in `pem`; what came of it, and the new key's ID."""
-        der = new.public_bytes(Encoding.DER)
+    def add_key(self, pem: bytes, der: bytes, now: float) -> tuple[Outcome, str]:
+        """Register a certificate (DER), by a proof of the key in `pem`; what came of it, and the new key's ID."""
         key = {"type": "AsymmetricX509Cert", "usage": "Verify", "key": base64.b64encode(der).decode()}
         request = {"keyCredential": key, "passwordCredential": None, "proof": proof(pem, self._id, now)}
         reply = self._client.call("POST", f"/applications/{self._id}/addKey", json.dumps(request).encode(), 200)

@@ -36,7 +36,7 @@ def works(host: Host) -> bool:
 
 
 def days(path: Path) -> int:
-    return (certificate.ends(path) - datetime.now(UTC)).days
+    return (certificate.read(path).ends - datetime.now(UTC)).days
 
 
 def test_a_certificate_renews_itself(online: Host, sandbox: Sandbox, certified: Path) -> None:
