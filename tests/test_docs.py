@@ -2,7 +2,8 @@
 
 import re
 
-from proxmox_graph_mail.settings import Settings, markdown
+from proxmox_graph_mail.settings import Settings
+from proxmox_graph_mail.settings.reference import markdown
 from tests.programs import TREE
 
 README = (TREE / "README.md").read_text("utf-8")
@@ -19,7 +20,7 @@ def test_readme_and_example_have_every_setting_and_no_other() -> None:
 
 
 def test_the_reference_is_the_settings_own() -> None:
-    """`python -m proxmox_graph_mail.settings` writes docs/settings.md; every key has words."""
+    """`python -m proxmox_graph_mail.settings.reference` writes docs/settings.md; every key has words."""
     assert (TREE / "docs" / "settings.md").read_text("utf-8") == markdown()
     assert all(field.description for field in Settings.model_fields.values())
 

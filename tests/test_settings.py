@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from proxmox_graph_mail.errors import SettingsError
-from proxmox_graph_mail.settings import CLUSTER_COPY, Settings, load, settings_files
+from proxmox_graph_mail.settings import Settings, load, settings_files
+from proxmox_graph_mail.settings.files import CLUSTER_COPY
 
 GOOD = {
     "GRAPH_TENANT_ID": "example.onmicrosoft.com",

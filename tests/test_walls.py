@@ -18,7 +18,7 @@ INSIDE = {
     "errors": set(),
     "log": set(),
     "host": set(),
-    "settings": {"errors"},
+    "settings": {"settings", "errors"},
     "proxmox": {"proxmox", "submission", "spool", "host", "errors", "log"},
     "message": {"message", "submission", "host", "errors"},
     "graph": {"graph", "message", "host", "errors"},

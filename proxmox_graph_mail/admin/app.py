@@ -62,7 +62,10 @@ def run(
     idle: Annotated[float, typer.Option("--idle", min=0, help="Seconds with an empty queue after which to leave.")] = IDLE,
     lock_fd: Annotated[int, typer.Option("--lock-fd", hidden=True)] = -1,
 ) -> None:
-    """Run the queue: send what is due, and stay while anything waits. systemd starts this."""
+    """Run the queue: send what is due, and stay while anything waits. systemd starts this.
+
+    Example: proxmox-graph-mail run --once
+    """
     log.setup("runner", echo=not os.path.exists(log.syslog_path()) or os.isatty(2))
     spool = Spool()
     if lock_fd < 0:

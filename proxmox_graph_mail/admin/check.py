@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding, all_findings
+from proxmox_graph_mail.admin.wiring import become_service_user, refresh_facts
 from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.spool import Spool
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -28,6 +30,9 @@ def check(
 
         findings = cluster_findings()
     else:
+        refresh_facts()
+        # As whom the mail is sent: what root can read and it cannot is found so, and root leaves no file among its own.
+        become_service_user(Spool())
         findings = all_findings(offline=offline)
     console = Console(highlight=False, soft_wrap=True)
     found: list[Finding] = []

@@ -31,6 +31,8 @@ def deliver(
     """Send the message on standard input now, without the queue, and say by the exit status what came of it.
 
     For Postfix's pipe(8): argv=proxmox-graph-mail deliver -f ${sender} -- ${recipient}
+
+    Example: proxmox-graph-mail deliver -f root@pmg.example.com -- admin@example.com < mail.eml
     """
     log.setup("deliver")
     data = sys.stdin.buffer.read(PARSE_LIMIT + 1)

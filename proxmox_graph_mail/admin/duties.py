@@ -21,6 +21,7 @@ from proxmox_graph_mail.delivery import expiry
 from proxmox_graph_mail.errors import MailError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.settings.files import CLUSTER_FILE
 from proxmox_graph_mail.spool import Spool
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.envelope import Envelope
@@ -77,8 +78,9 @@ class Duties:
         if said.get("report") == today:
             return {}
         now = time.time()
-        rows = [row for row in mailq.listing(self._spool) if _age(row, now) > (FAILED if row["state"] == "failed" else WAITING)]
-        if not rows or any(row["state"] == "held" for row in mailq.listing(self._spool)):
+        listing = mailq.listing(self._spool)
+        rows = [row for row in listing if _age(row, now) > (FAILED if row["state"] == "failed" else WAITING)]
+        if not rows or any(row["state"] == "held" for row in listing):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
         lines = [f"{len(rows)} message(s) on {host} failed, or wait for more than a day:", ""]
@@ -126,5 +128,5 @@ def _speaks_for_the_cluster() -> bool:
     """Is the credential this host's own, or is this the cluster's first node?"""
     nodes = facts.known().nodes
     origins = settings.origins()
-    shared = str(settings.CLUSTER_FILE) in (origins.get("graph_client_secret"), origins.get("credential_expires"))
+    shared = str(CLUSTER_FILE) in (origins.get("graph_client_secret"), origins.get("credential_expires"))
     return not (shared and nodes) or this_host().name == min(nodes)

@@ -11,7 +11,7 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.wiring import credential, directory, refresh_facts, route, state_path
+from proxmox_graph_mail.admin.wiring import credential, directory, route, state_path
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import MailError, SettingsError
 from proxmox_graph_mail.graph import http, probe
@@ -255,7 +255,6 @@ OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, admi
 
 def all_findings(*, offline: bool) -> Iterator[Finding]:
     """Everything, in the order in which one thing needs another."""
-    refresh_facts()
     found, findings = settings_found()
     yield from findings
     if found is not None:

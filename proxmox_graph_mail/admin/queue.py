@@ -40,13 +40,19 @@ SHOW_LIMIT = 64 << 10
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """Show the queue: what waits, what is deferred or held and why, what failed."""
+    """Show the queue: what waits, what is deferred or held and why, what failed.
+
+    Example: proxmox-graph-mail queue list --json
+    """
     raise typer.Exit(mailq.show(Spool(), as_json=as_json))
 
 
 @app.command()
 def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], as_json: AsJson = False) -> None:
-    """Show one message: envelope, header, and what happened to it so far."""
+    """Show one message: envelope, header, and what happened to it so far.
+
+    Example: proxmox-graph-mail queue show 0656A4B0C1E1290FA3
+    """
     spool = Spool()
     mailq.require_access(spool)
     failed = _is_failed(spool, queue_id)
@@ -87,7 +93,10 @@ def _advice(state: str, queue_id: str, code: str) -> str:
 
 @app.command()
 def flush() -> None:
-    """Try everything in the queue now, due or not, and wait for it. Exit 0: nothing is left; 75: some stays; 69: some failed."""
+    """Try everything in the queue now, due or not, and wait for it. Exit 0: nothing is left; 75: some stays; 69: some failed.
+
+    Example: proxmox-graph-mail queue flush
+    """
     spool = Spool()
     mailq.require_access(spool)
     become_service_user(spool)
@@ -115,7 +124,10 @@ def flush() -> None:
 
 @app.command()
 def retry(ids: Ids) -> None:
-    """Try messages again now: those that wait, and those that failed."""
+    """Try messages again now: those that wait, and those that failed.
+
+    Example: proxmox-graph-mail queue retry ALL
+    """
     spool = Spool()
     mailq.require_access(spool)
     become_service_user(spool)
@@ -132,7 +144,10 @@ def retry(ids: Ids) -> None:
 
 @app.command()
 def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Delete messages for good, unsent."""
+    """Delete messages for good, unsent.
+
+    Example: proxmox-graph-mail queue remove 0656A4B0C1E1290FA3
+    """
     spool = Spool()
     mailq.require_access(spool)
     chosen = _chosen(spool, ids)
@@ -156,7 +171,10 @@ def save(
     queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
     file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
 ) -> None:
-    """Write a message as it was handed in to a new file, or to standard output: one that waits, failed, or was sent smaller."""
+    """Write a message as it was handed in to a new file, or to standard output: one that waits, failed, or was sent smaller.
+
+    Example: proxmox-graph-mail queue save 0656A4B0C1E1290FA3 mail.eml
+    """
     spool = Spool()
     mailq.require_access(spool)
     path = spool.locate(queue_id)

@@ -125,9 +125,8 @@ def _rotate_certificate(found: settings.Settings, path: Path, *, if_due: bool) -
     os.link(path, old)
     os.utime(old)
     os.replace(next_, path)
-    _say(
-        f"{path} is the new certificate, until {certificate.read(path).ends.date()}; the old one is removed from the app after a day"
-    )
+    until = certificate.read(path).ends.date()
+    _say(f"{path} is the new certificate, until {until}; the old one is removed from the app after a day")
 
 
 def _forget_old(found: settings.Settings, path: Path, old: Path) -> None:
@@ -155,6 +154,7 @@ def _forget_old(found: settings.Settings, path: Path, old: Path) -> None:
 
 def _await(found: settings.Settings, new: Credential) -> None:
     end = time.monotonic() + REPLICATION
+    print("Waiting until Entra knows the new key …")
     while reason := _refusal(found, new):
         if time.monotonic() > end:
             _say(f"Entra does not take the new key yet ({reason}); the old one stays in use, and the next run goes on from here")

@@ -13,7 +13,10 @@ from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
 
 
 def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")]) -> None:
-    """Show who would get a mail sent to these addresses, by MAIL_TO and /etc/aliases. Nothing is sent."""
+    """Show who would get a mail sent to these addresses, by MAIL_TO and /etc/aliases. Nothing is sent.
+
+    Example: proxmox-graph-mail route root
+    """
     book = directory(settings.load())
     bad = False
     for address in addresses:

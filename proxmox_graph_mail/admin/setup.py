@@ -19,7 +19,7 @@ from proxmox_graph_mail.graph.http import client as http_client
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.proxmox import facts
-from proxmox_graph_mail.settings import CLUSTER_FILE, HOST_FILE
+from proxmox_graph_mail.settings.files import CLUSTER_FILE, HOST_FILE
 
 CERTIFICATE = Path("/etc/proxmox-graph-mail.pem")
 

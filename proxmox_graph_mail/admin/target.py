@@ -25,7 +25,10 @@ DEFAULT_NAME = "microsoft365"
 
 @app.command()
 def show(as_json: AsJson = False) -> None:
-    """Show Proxmox's targets and matchers: which reach us, and which address each sends from and to."""
+    """Show Proxmox's targets and matchers: which reach us, and which address each sends from and to.
+
+    Example: proxmox-graph-mail target show
+    """
     require_root("Proxmox's notification settings")
     system = Notifications(product())
     refresh_facts()
@@ -101,6 +104,8 @@ def test(name: Name) -> None:
     """Let Proxmox send its test notification to a target, and wait for what becomes of it here.
 
     Proxmox itself reports success whatever happens to the mail.
+
+    Example: proxmox-graph-mail target test mail-to-root
     """
     _checked(name)
     require_root("Proxmox's notification settings")
@@ -124,7 +129,10 @@ def _is_test(row: dict[str, Any]) -> bool:
 
 @app.command()
 def remove(name: Name) -> None:
-    """Remove a sendmail target, and the matcher that `add --matcher` made for it."""
+    """Remove a sendmail target, and the matcher that `add --matcher` made for it.
+
+    Example: proxmox-graph-mail target remove microsoft365
+    """
     _checked(name)
     require_root("Proxmox's notification settings")
     system = Notifications(product())

@@ -19,7 +19,7 @@ import tempfile
 import time
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.host import Host, this_host
 from proxmox_graph_mail.proxmox.facts import known
 from proxmox_graph_mail.spool import Spool, is_id
@@ -46,7 +46,10 @@ def main() -> None:
         while names := sorted(os.listdir(asked)):
             for name in names:
                 if is_id(name):
-                    hand_over(name, asked, queue)
+                    try:
+                        hand_over(name, asked, queue)
+                    except Exception as error:  # noqa: BLE001 - one message that breaks us must not stop the others
+                        log.line(f"{name}: not handed over ({type(error).__name__}: {error}); it goes directly", log.ERR)
                 os.unlink(name, dir_fd=asked)
                 wake(default_run())
     except OSError as error:
@@ -127,8 +130,10 @@ def _record(queue_id: str, queue: int, reason: str, *, failed: bool) -> None:
     """Append the event to the message's log, and let the message be due."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(f"{queue_id}.log", flags, 0o640, dir_fd=queue), "r+b", buffering=0) as file:
-        owner = os.fstat(queue)
-        if os.geteuid() == 0 and os.fstat(file.fileno()).st_uid == 0:
+        owner, status = os.fstat(queue), os.fstat(file.fileno())
+        if (status.st_mode & 0o170000) != 0o100000 or status.st_nlink != 1:
+            raise SpoolError(f"{queue_id}.log is no plain file")
+        if os.geteuid() == 0 and status.st_uid == 0:
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         past = history(file.read())
         event = {

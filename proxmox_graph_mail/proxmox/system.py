@@ -75,7 +75,7 @@ def tell(command: str, text: str) -> None:
     """Run an admin's command (by the shell, as cron does) with a text on its standard input. Raises OSError, TimeoutExpired."""
     subprocess.run(  # noqa: S603 - the admin's own, from the settings that only root writes
         ["/bin/sh", "-c", command], input=text.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        timeout=2 * PATIENCE, check=False,
+        timeout=2 * PATIENCE, check=False, cwd="/", env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
     )  # fmt: skip
 
 

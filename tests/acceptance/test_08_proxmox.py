@@ -152,6 +152,18 @@ def test_the_cluster_s_settings_are_enough_and_a_change_arrives_within_a_minute(
     tenant.control(mailboxes=["pve@example.com"])
 
 
+def test_setup_writes_the_cluster_s_settings(pve: Machine, tenant: Tenant) -> None:
+    """Into /etc/pve/priv, where the cluster's file system says whose it is; every node goes by it."""
+    about = tenant.about
+    pve.run("echo > /etc/proxmox-graph-mail.conf")
+    options = f"--tenant {about['tenant']} --client {about['client']} --sender {about['sender']} --secret-file -"
+    done = pve.run(f"proxmox-graph-mail setup --cluster --mail-to admin@example.com {options}", stdin=about["secret"] + "\n")
+    assert "ok: /etc/pve/priv/proxmox-graph-mail.conf is written" in done.stdout
+    assert "arrived at Graph" in done.stdout
+    checked = pve.run("proxmox-graph-mail check --offline", check=False).stdout
+    assert "MAIL_TO from /etc/pve/priv/proxmox-graph-mail.conf" in checked
+
+
 def test_without_pmxcfs_and_with_a_stuck_one_mail_goes_on(pve: Machine, tenant: Tenant) -> None:
     """The last good copy; a hanging file system costs the runner's start some seconds."""
     text = "".join(f"{key}={value}\n" for key, value in tenant.settings().items())

@@ -73,10 +73,10 @@ def test_the_mail_says_what_to_renew_and_how(online: Host, sandbox: Sandbox) -> 
 
 def test_in_a_cluster_the_first_node_alone_speaks(online: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the credential is the cluster's."""
-    from proxmox_graph_mail import settings
+    from proxmox_graph_mail.admin import duties as module
 
     here = os.uname().nodename.lower().partition(".")[0]
-    monkeypatch.setattr(settings, "CLUSTER_FILE", online.config)
+    monkeypatch.setattr(module, "CLUSTER_FILE", online.config)
     online.settle(sandbox.settings(CREDENTIAL_EXPIRES=(TODAY + timedelta(5)).isoformat()))
     for nodes, mails in (([here, "zzz"], 1), (["aaa", here], 0), ([], 1)):
         (online.facts / "host.json").write_text(json.dumps({"nodes": nodes}))

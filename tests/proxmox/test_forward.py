@@ -191,8 +191,13 @@ def test_what_an_admin_removed_is_not_handed_over(pve: ProxmoxHost, sandbox: San
     os.rename(pve.host.folder / "aside", pve.host.spool / "forward" / queue_id)
     (pve.host.spool / "forward" / "nonsense").write_text("x")
     os.symlink("/etc/passwd", pve.host.spool / "forward" / "0655F19D01A53F00AC")
+    pve.host.sendmail("-odq", "root", stdin=MAIL)
+    (other,) = pve.host.queue()
+    os.link(pve.host.spool / "queue" / other, pve.host.spool / "forward" / other)
+    os.mkfifo(pve.host.spool / "queue" / f"{other}.log")  # where root would write
     pve.hand_over()
-    assert (pve.asked(), pve.host.queue(), sandbox.accepted()) == ([], [], [])
+    assert (pve.asked(), sandbox.accepted()) == ([], [])
+    assert len(pve.host.queue()) == 2  # the other one, and Proxmox's
 
 
 def test_the_sender_s_name_tells_the_cluster(pve: ProxmoxHost, sandbox: Sandbox) -> None:

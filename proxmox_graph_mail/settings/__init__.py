@@ -7,27 +7,20 @@ unknown `GRAPH_*` or `MAIL_*` key, or a bad value, raises SettingsError, which n
 never part of a message.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
 from datetime import date
-from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from proxmox_graph_mail.errors import SettingsError
-
-HOST_FILE = Path("/etc/proxmox-graph-mail.conf")
-CLUSTER_FILE = Path("/etc/pve/priv/proxmox-graph-mail.conf")
-CLUSTER_COPY = Path(os.environ.get("PROXMOX_GRAPH_MAIL_HOST", "/var/lib/proxmox-graph-mail-host")) / "cluster.conf"
-"""What is read in its place: /etc/pve is closed to the queue runner, and may hang."""
+from proxmox_graph_mail.settings.files import CLUSTER_COPY, HOST_FILE, read, shown
 
 Credential = Literal["secret", "certificate", "federated", "managed-identity"]
 Cloud = Literal["global", "usgov", "dod", "china"]
@@ -37,9 +30,6 @@ _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*)\.)+[A-Za-z]{2,}")
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\"]+")
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL|ALARM)_\w*", re.IGNORECASE)
-LIKENESS = 0.7
-"""From which a key that is none of ours is a typo of one."""
 _HINTS = {"missing": "it is not set", "extra_forbidden": "unknown key"}
 
 
@@ -264,10 +254,10 @@ def load() -> Settings:
     origin: dict[str, str] = {}
     paths = settings_files(os.environ)
     for path in paths:
-        for key, (value, line) in _read(path).items():
+        for key, (value, line) in read(path, Settings.model_fields).items():
             if key not in values:
                 values[key] = value
-                origin[key] = f"{_shown(path)}, line {line}"
+                origin[key] = f"{shown(path)}, line {line}"
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     secrets = directory if directory and Path(directory).is_dir() else None
     try:
@@ -299,7 +289,7 @@ def fault(key: str, value: str) -> str:
 
 def values_of(path: Path) -> dict[str, str]:
     """The keys (upper case) that a file sets. Raises SettingsError."""
-    return {key.upper(): value for key, (value, _) in _read(path).items() if value}
+    return {key.upper(): value for key, (value, _) in read(path, Settings.model_fields).items() if value}
 
 
 def _first(error: ValidationError) -> tuple[str, str]:
@@ -313,57 +303,16 @@ def _origin(key: str, origin: Mapping[str, str], secrets: str | None, paths: tup
         return "the environment"
     if key and secrets and os.path.exists(Path(secrets) / key):
         return str(Path(secrets) / key)
-    return origin.get(key) or " or ".join(f"{_shown(path)}{'' if os.path.exists(path) else ' (no such file)'}" for path in paths)
-
-
-def _read(path: Path) -> dict[str, tuple[str, int]]:
-    """The known keys of one file, lower case, with value and line. An absent file is empty."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{_shown(path)} is not UTF-8 text (byte {error.start})") from None
-    found: dict[str, tuple[str, int]] = {}
-    for binding in parse_stream(StringIO(text)):
-        line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
-        if binding.error:
-            raise SettingsError(f"{_shown(path)}, line {line}: not of the form KEY=value")
-        if binding.key is None:
-            continue
-        key = binding.key.lower()
-        if key in Settings.model_fields:
-            if key in found:
-                raise SettingsError(
-                    f"{_shown(path)}, line {line}: {binding.key} is set a second time (first in line {found[key][1]})"
-                )
-            found[key] = (binding.value or "", line)
-        elif _OURS.fullmatch(binding.key) or difflib.get_close_matches(key, Settings.model_fields, 1, LIKENESS):
-            raise SettingsError(f"{_shown(path)}, line {line}: {binding.key}: unknown key{_nearest(key)}")
-    return found
-
-
-def _shown(path: Path) -> Path:
-    """The file an admin knows."""
-    return CLUSTER_FILE if path == CLUSTER_COPY else path
-
-
-def _nearest(key: str) -> str:
-    near = difflib.get_close_matches(key, Settings.model_fields, 1)
-    return f"; is {near[0].upper()} meant?" if near else "; proxmox-graph-mail.conf(5) has the list"
+    return origin.get(key) or " or ".join(f"{shown(path)}{'' if os.path.exists(path) else ' (no such file)'}" for path in paths)
 
 
 def origins() -> dict[str, str]:
     """Where each key that is set comes from: a file, the environment, or systemd's credentials. Raises SettingsError."""
     found: dict[str, str] = {}
     for path in settings_files(os.environ):
-        for key, (value, _) in _read(path).items():
+        for key, (value, _) in read(path, Settings.model_fields).items():
             if value:
-                found.setdefault(key, str(_shown(path)))
+                found.setdefault(key, str(shown(path)))
     directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
     for key in Settings.model_fields:
         if directory and os.path.exists(Path(directory) / key):
@@ -376,31 +325,5 @@ def origins() -> dict[str, str]:
 def alarm_command() -> str:
     """ALARM_COMMAND, though other settings may be wrong: then above all it is wanted. Raises SettingsError."""
     found = [os.environ.get("ALARM_COMMAND", "")]
-    found += [_read(path).get("alarm_command", ("", 0))[0] for path in settings_files(os.environ)]
+    found += [read(path, Settings.model_fields).get("alarm_command", ("", 0))[0] for path in settings_files(os.environ)]
     return next((command for command in found if command), "")
-
-
-def markdown() -> str:
-    """docs/settings.md."""
-    lines = [
-        "# Settings",
-        "",
-        "Written by `python -m proxmox_graph_mail.settings`; do not edit.",
-        "",
-        "A key is taken from the environment, else from systemd's `$CREDENTIALS_DIRECTORY` (a file a key, lower case), else from",
-        f"`{HOST_FILE}`, else from `{CLUSTER_FILE}`, the settings of the whole cluster. The files",
-        "hold `KEY=value` lines. An unknown key or a bad value is an error that names key, file and line; mail waits meanwhile.",
-        "",
-        "| key | default | meaning |",
-        "|---|---|---|",
-    ]
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        shown = "needed" if field.is_required() else "" if default in (None, "") else str(default).lower()
-        shown = {"queue_lifetime": "5d", "https_proxy": ""}.get(name, shown)
-        lines.append(f"| `{name.upper()}` | {shown} | {' '.join((field.description or '').split())} |")
-    return "\n".join([*lines, ""])
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

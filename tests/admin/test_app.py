@@ -1,0 +1,55 @@
+"""The command itself: one sentence for what is wrong, whatever it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxmox_graph_mail.admin import app
+from tests.programs import Host
+
+
+def test_an_unforeseen_error_says_where_its_report_lies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback; a file of this user's alone; 70."""
+
+    def broken(_: object) -> object:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("typer.main.get_command", broken)
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 70
+    said = capsys.readouterr().err
+    path = re.search(r"unforeseen error \(KeyError\); please report it: (\S+)\n$", said)
+    assert path, said
+    report = Path(path[1])
+    assert "surprise" in report.read_text()
+    assert report.stat().st_mode & 0o077 == 0
+    report.unlink()
+
+
+def test_a_reader_that_has_enough_is_no_error(host: Host) -> None:
+    """`… | head`."""
+    import subprocess
+
+    text = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&1 | head -c 1', "sh", *host.admin_command("--help")],
+        env=host.env,
+        capture_output=True,
+        check=False,
+    )
+    assert text.stdout.strip() in (b"", b"U", b"\n")
+    assert text.stderr == b""
+
+
+def test_every_verb_has_help_with_an_example(host: Host) -> None:
+    """One each."""
+    import typer
+
+    command = typer.main.get_command(app.app)
+    verbs = {name: one for name, one in command.commands.items() if not one.hidden}  # type: ignore[attr-defined]
+    for name, one in verbs.items():
+        for word, leaf in getattr(one, "commands", {name: one}).items():
+            assert "Example: proxmox-graph-mail" in " ".join((leaf.help or "").split()), (name, word)
