@@ -18,6 +18,7 @@ from typing import Any
 from proxmox_graph_mail import log, settings
 from proxmox_graph_mail.admin.wiring import credential, directory
 from proxmox_graph_mail.delivery import expiry
+from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import MailError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts
@@ -39,6 +40,7 @@ class Duties:
     def __init__(self, spool: Spool, state: Path, today: Callable[[], date] = date.today) -> None:
         self._spool = spool
         self._path = state / "duties.json"
+        self._record = Record(state)
         self._today = today
 
     def __call__(self) -> None:
@@ -79,11 +81,13 @@ class Duties:
             return {}
         now = time.time()
         listing = mailq.listing(self._spool)
-        rows = [row for row in listing if _age(row, now) > (FAILED if row["state"] == "failed" else WAITING)]
-        if not rows or any(row["state"] == "held" for row in listing):
+        patience = {"failed": FAILED, "held": FAILED}
+        rows = [row for row in listing if _age(row, now) > patience.get(row["state"], WAITING)]
+        outcomes = [row for row in self._record.read() if row["state"] in ("sent", "held")]
+        if not rows or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        lines = [f"{len(rows)} message(s) on {host} failed, or wait for more than a day:", ""]
+        lines = [f"{len(rows)} message(s) on {host} failed, are held, or wait for more than a day:", ""]
         for row in rows[:SHOWN]:
             lines += [
                 f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",

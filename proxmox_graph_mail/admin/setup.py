@@ -57,6 +57,8 @@ def setup(
     } | (settings.values_of(values_file) if values_file else {})  # fmt: skip
     _ask(values, "GRAPH_TENANT_ID", "Directory (tenant) ID")
     _ask(values, "GRAPH_CLIENT_ID", "Application (client) ID")
+    if not make_certificate and not cluster and _asks_for_a_certificate(values):
+        make_certificate = True
     if make_certificate:
         _certificate(values, cluster)
     elif not values.get("GRAPH_CLIENT_CERTIFICATE") and values.get("GRAPH_CREDENTIAL") in (None, "", "secret"):
@@ -130,6 +132,15 @@ def _ask(values: dict[str, str], key: str, prompt: str, *, hidden: bool = False,
             values[key] = answer
             return
         print(f"  {printable(problem)}")
+
+
+def _asks_for_a_certificate(values: dict[str, str]) -> bool:
+    """Where there is no credential yet, and a terminal: a secret, or a certificate that is made here?"""
+    known = values.get("GRAPH_CLIENT_SECRET") or values.get("GRAPH_CLIENT_CERTIFICATE") or values.get("GRAPH_CREDENTIAL")
+    if known or not sys.stdin.isatty():
+        return False
+    question = "Make a certificate on this host, whose key never leaves it, instead of a client secret?"
+    return typer.confirm(question, default=False)
 
 
 def _certificate(values: dict[str, str], cluster: bool) -> None:

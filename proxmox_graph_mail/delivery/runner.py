@@ -25,14 +25,13 @@ from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import REREAD, Tenancy
-from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
+from proxmox_graph_mail.delivery.turns import DEATHS, Owners, Suspects, in_turns
 from proxmox_graph_mail.delivery.upkeep import foreign, sweep
-from proxmox_graph_mail.delivery.verdict import arrival, decide, history_of, log_line
+from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line, recorded
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import Entry, Spool
 from proxmox_graph_mail.submission import forwarding
-from proxmox_graph_mail.submission.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.submission.mailq import read_envelope
 
 SENDERS = 4
@@ -43,8 +42,6 @@ CLOCK_STEP = 60.0
 """Seconds by which the clock may be slewed without notice."""
 LARGE = 10 << 20
 """Bytes of a message from which only one is in hand at a time: taken apart, each takes some five times its size of memory."""
-UIDS_KNOWN = 50_000
-"""Messages whose owner is remembered, so that a scan need not read them again."""
 LONGEST_SLEEP = 600.0
 """Seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may."""
 
@@ -87,7 +84,7 @@ class Runner:
         self._daily = daily
         self._suspension = Suspension()
         self._suspects = Suspects(spool)
-        self._uids: dict[str, int] = {}
+        self._owners = Owners(spool)
         self._report = Report()
         self._large: set[str] = set()  # the last large message that was begun
         self._in_flight: dict[str, Future[Delivery]] = {}
@@ -222,7 +219,7 @@ class Runner:
         now = self._clock()
         if self._tenancy.changed():
             return  # those in flight finish on the old connection, then the settings are read again
-        due = in_turns([entry for entry in entries if self._is_due(entry, now)], self._uid)
+        due = in_turns([entry for entry in entries if self._is_due(entry, now)], self._owners.uid)
         if self._suspension.probing:  # another one each round: a mail that alone meets the refusal must not stop the others
             due.sort(key=lambda entry: self._probes.get(entry.id, 0))
         due.sort(key=lambda entry: self._suspects.deaths(entry.id) > 0)
@@ -273,18 +270,6 @@ class Runner:
                 self._suspects.clear(queue_id)
                 self._suspects.record(self._in_flight)
 
-    def _uid(self, queue_id: str) -> int:
-        """Whose message it is; -1 where its file is damaged or gone."""
-        if len(self._uids) > UIDS_KNOWN:
-            self._uids.clear()
-        if queue_id not in self._uids:
-            try:
-                with open(self._spool.open(queue_id), "rb") as file:
-                    self._uids[queue_id] = uid_of(file.read(UID_WITHIN))
-            except (SpoolError, OSError):
-                self._uids[queue_id] = -1
-        return self._uids[queue_id]
-
     def _tell(self, entries: list[Entry]) -> None:
         """What `systemctl status` shows."""
         try:
@@ -323,13 +308,7 @@ class Runner:
         )  # fmt: skip
         log.line(log_line(queue_id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
         if self._record is not None and (tried or verdict.state == "failed"):
-            outcome = verdict.outcome
-            self._record.add(
-                time=round(now, 3), id=queue_id, state=verdict.state, arrived=delivery.arrived or arrival(queue_id),
-                to=delivery.to, subject=delivery.subject, size=delivery.size, uid=delivery.uid, attempts=verdict.attempts,
-                delay=round(verdict.delay, 3), reason=outcome.reason, code=outcome.code, request_id=outcome.request_id,
-                uncertain=delivery.outcome.status is Status.UNCERTAIN, throttled=bool(outcome.retry_after and outcome.shared),
-            )  # fmt: skip
+            self._record.add(**recorded(queue_id, delivery, verdict, now))
         self._report.settled(queue_id, verdict.state, verdict.outcome.reason, now)
         if self._alarm is not None and delivery.outcome.shared:
             self._alarm.refused(delivery.outcome, now)

@@ -3,13 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
+from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.spool import Entry, Spool, is_id
+from proxmox_graph_mail.submission.envelope import UID_WITHIN, uid_of
+
+KNOWN = 50_000
+"""Messages whose owner is remembered."""
 
 DEATHS = 5
 """Deaths of the runner with a message in hand after which the message is held."""
 
 
-def in_turns(entries: Sequence[Entry], uid_of: Callable[[str], int]) -> list[Entry]:
+def in_turns(entries: Sequence[Entry], owner: Callable[[str], int]) -> list[Entry]:
     """The oldest message of each user, then the second oldest of each, and so on.
 
     Ten thousand mails of one user's script so delay another's alarm by one, not by ten thousand: at the 30 messages a minute
@@ -18,11 +23,31 @@ def in_turns(entries: Sequence[Entry], uid_of: Callable[[str], int]) -> list[Ent
     turns: Counter[int] = Counter()
     ranked = []
     for entry in entries:
-        uid = uid_of(entry.id)
+        uid = owner(entry.id)
         ranked.append((turns[uid], entry))
         turns[uid] += 1
     ranked.sort(key=lambda pair: pair[0])  # stable: within a turn the oldest first
     return [entry for _, entry in ranked]
+
+
+class Owners:
+    """Whose each message is, remembered, so that a scan need not read them again."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._uids: dict[str, int] = {}
+
+    def uid(self, queue_id: str) -> int:
+        """The submitter's uid; -1 where the message's file is damaged or gone."""
+        if len(self._uids) > KNOWN:
+            self._uids.clear()
+        if queue_id not in self._uids:
+            try:
+                with open(self._spool.open(queue_id), "rb") as file:
+                    self._uids[queue_id] = uid_of(file.read(UID_WITHIN))
+            except (SpoolError, OSError):
+                self._uids[queue_id] = -1
+        return self._uids[queue_id]
 
 
 class Suspects:

@@ -115,6 +115,17 @@ def arrival(queue_id: str) -> float:
     return int(queue_id[:13], 16) / 1e6
 
 
+def recorded(queue_id: str, delivery: Delivery, verdict: Verdict, now: float) -> dict[str, Any]:
+    """The outcome's row in the record."""
+    outcome = verdict.outcome
+    return {
+        "time": round(now, 3), "id": queue_id, "state": verdict.state, "arrived": delivery.arrived or arrival(queue_id),
+        "to": delivery.to, "subject": delivery.subject, "size": delivery.size, "uid": delivery.uid, "attempts": verdict.attempts,
+        "delay": round(verdict.delay, 3), "reason": outcome.reason, "code": outcome.code, "request_id": outcome.request_id,
+        "uncertain": delivery.outcome.status is Status.UNCERTAIN, "throttled": bool(outcome.retry_after and outcome.shared),
+    }  # fmt: skip
+
+
 def log_line(queue_id: str, delivery: Delivery, verdict: Verdict) -> str:
     """`ID: to=<a@b>, status=sent, delay=1.20, attempts=1, (reason; request-id=…)`: Postfix's vocabulary."""
     people = ",".join(f"<{address}>" for address in delivery.to[:SHOWN_RECIPIENTS])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from proxmox_graph_mail.admin.duties import Duties
+from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.spool import Spool
 from tests.programs import Host, Sandbox, eventually, subjects
 
@@ -115,10 +116,13 @@ def test_what_failed_is_reported_once_a_day(online: Host) -> None:
     assert "because it failed" in text
     assert "secret" not in text
     os.unlink(online.spool / "queue" / report)
-    failed(online, "held", 1)
-    with on(online, TODAY + timedelta(1)) as duties:
-        duties()
-    assert len(online.queue()) == 2
+    failed(online, "held", 2)
+    record = Record(online.state)
+    for state, mails in (("held", 2), ("sent", 3)):
+        record.add(time=time.time(), id="x", state=state)
+        with on(online, TODAY + timedelta(1)) as duties:
+            duties()
+        assert len(online.queue()) == mails
 
 
 def test_settings_that_cannot_be_read_are_no_duty(online: Host) -> None:

@@ -35,6 +35,8 @@ def test_an_admin_is_asked_and_corrected(host: Host, sandbox: Sandbox) -> None:
         screen.type(about["tenant"])
         screen.until("Application (client) ID")
         screen.type(about["client"])
+        screen.until("Make a certificate on this host")
+        screen.type("n")
         screen.until("Client secret")
         screen.until_hidden()
         screen.type(about["client"])
@@ -116,6 +118,38 @@ def test_a_certificate_is_made_here_and_its_key_stays(host: Host, sandbox: Sandb
     del host.env["GRAPH_CLIENT_CERTIFICATE"]
     host.sendmail("-odq", "ops@example.com")
     assert host.admin("run", "--once").returncode == 0
+
+
+def test_a_certificate_is_offered(host: Host, sandbox: Sandbox) -> None:
+    """Yes: it says what to upload, waits, and goes on."""
+    bare(host, sandbox)
+    about = sandbox.about
+    pem = host.folder / "app.pem"
+    (host.folder / "conf").write_text(host.config.read_text())
+    screen = Terminal(
+        host.admin_command("setup", "--no-test", "--tenant", about["tenant"], "--client", about["client"]), host.env
+    )
+    try:
+        screen.until("Make a certificate on this host")
+        screen.type("y")
+        screen.until("Upload")
+        screen.until("Object ID of the app registration")
+        screen.type(about["application"])
+        screen.until("Press Enter when it is uploaded")
+        public = Path("/etc/proxmox-graph-mail.crt")
+        sandbox.control(upload=public.read_text())
+        screen.type("")
+        screen.until("Mailbox to send as")
+        screen.type("pve@example.com")
+        screen.until("Who gets mail for root")
+        screen.type("")
+        assert screen.close() == 0, screen.screen
+        assert values_of(host.config)["GRAPH_APPLICATION_ID"] == about["application"]
+        assert "GRAPH_CLIENT_SECRET" not in values_of(host.config)
+    finally:
+        for name in (".pem", ".crt"):
+            Path(f"/etc/proxmox-graph-mail{name}").unlink(missing_ok=True)
+    assert not pem.exists()
 
 
 @pytest.mark.parametrize(
