@@ -25,9 +25,9 @@ $(STAMP): pyproject.toml packaging/debian13-constraints.txt
 demo: $(STAMP)
 	@$(BIN)/python -m tests.demo
 
-# Two at a time, a file each: the tests wait for other processes most of the time.
+# Two at a time: the tests wait for other processes most of the time.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -42,7 +42,6 @@ class Settings(BaseSettings):
         case_sensitive=False,
         env_ignore_empty=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
     graph_tenant_id: str = ""
