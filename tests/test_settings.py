@@ -185,6 +185,15 @@ def test_the_host_s_file_comes_before_the_cluster_s() -> None:
     assert [str(path) for path in settings_files({"PROXMOX_GRAPH_MAIL_CONFIG": "/x"})] == ["/x"]
 
 
+def test_the_alarm_s_command_is_found_in_settings_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then above all it is wanted."""
+    from proxmox_graph_mail.settings import alarm_command
+
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_CONFIG", str(tmp_path / "conf"))
+    (tmp_path / "conf").write_text("GRAPH_SENDRE=x\nnonsense\nALARM_COMMAND='cat >> /tmp/x'\n")
+    assert alarm_command() == "cat >> /tmp/x"
+
+
 def test_two_files_are_merged_key_by_key(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host's file need only hold what differs from the cluster's."""
     from proxmox_graph_mail import settings

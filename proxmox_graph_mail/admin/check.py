@@ -1,5 +1,6 @@
 """`check`: one line a finding: ok, warn or fail, with the reason and what to do."""
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding, all_findings
 from proxmox_graph_mail.admin.wiring import become_service_user, refresh_facts
+from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import Spool
 
@@ -32,7 +34,8 @@ def check(
     else:
         refresh_facts()
         # As whom the mail is sent: what root can read and it cannot is found so, and root leaves no file among its own.
-        become_service_user(Spool())
+        with contextlib.suppress(SpoolError):  # that there is none is a finding
+            become_service_user(Spool())
         findings = all_findings(offline=offline)
     console = Console(highlight=False, soft_wrap=True)
     found: list[Finding] = []

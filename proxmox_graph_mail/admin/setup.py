@@ -159,7 +159,7 @@ def _certificate(values: dict[str, str], cluster: bool) -> None:
             f"Upload {public} (thumbprint {made.thumbprint}) in the app registration under Certificates & secrets, Certificates."
         )
     values["GRAPH_CLIENT_CERTIFICATE"] = str(path)
-    values.pop("GRAPH_CLIENT_SECRET", None)
+    values["GRAPH_CLIENT_SECRET"] = ""  # it goes from the file
     _ask(
         values, "GRAPH_APPLICATION_ID", "Object ID of the app registration, for renewal by itself (empty: by hand)", optional=True
     )
@@ -175,7 +175,7 @@ def _token(found: settings.Settings) -> None:
             token = who.acquire(client, time.time())
         except CredentialError as error:
             print(f"no token: {printable(error.outcome.reason)}", file=sys.stderr)
-            print("Nothing is written; correct the value and run setup again.", file=sys.stderr)
+            print("Nothing is written; correct the value and run setup again (another secret: --secret-file).", file=sys.stderr)
             raise typer.Exit(EX_CONFIG) from None
     roles = probe.claims(token.value).get("roles", [])
     note = "" if "Mail.Send" in roles else " (without Mail.Send: right with RBAC for Applications, else grant it)"

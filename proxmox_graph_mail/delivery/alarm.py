@@ -42,9 +42,16 @@ class Alarm:
         if not isinstance(since, int | float) or since > now:
             since = now
         held = outcome.status is Status.HELD
-        self._now = self._now | {"since": since, "reason": outcome.reason, "held": held or bool(self._now.get("held"))}
-        self._write()
+        before = self._now
+        self._now = before | {"since": since, "reason": outcome.reason, "held": held or bool(before.get("held"))}
+        if self._now != before:  # each of a thousand messages meets it
+            self._write()
         self.look(now)
+
+    def idle(self) -> None:
+        """Nothing waits any more, without Graph having taken it (an admin removed it): what was not yet an alarm is forgotten."""
+        if self._now and not self._now.get("raised"):
+            self._forget()
 
     def look(self, now: float) -> float | None:
         """Give the alarm if it is time; seconds until that may be, or None."""
@@ -68,6 +75,9 @@ class Alarm:
             text = f"all clear: mail leaves this host again, after {duration(now - self._now['since'])}"
             log.line(text, log.NOTICE)
             self._run(f"{text}\n")
+        self._forget()
+
+    def _forget(self) -> None:
         self._now = {}
         try:
             self._path.unlink(missing_ok=True)

@@ -122,8 +122,9 @@ def attempt(
         if isinstance(error, FileNotFoundError):
             raise
         return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
-    direct = in_circle(envelope, data, route.directory.host, os.stat(spool.root).st_uid) or given_up(forwarded, clock())
-    if direct:
+    if route.directory.forward and (
+        given_up(forwarded, clock()) or in_circle(envelope, data, route.directory.host, os.stat(spool.root).st_uid)
+    ):
         route = replace(route, directory=replace(route.directory, forward=False))
     delivery, subject = send(queue_id, envelope, data, size, route, done, clock(), uncertain=uncertain)
     return replace(delivery, subject=subject, size=size, uid=envelope.uid)

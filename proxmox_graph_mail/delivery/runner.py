@@ -127,6 +127,8 @@ class Runner:
                 now = self._clock()
                 if entries or self._in_flight:
                     busy = now
+                elif self._alarm is not None:
+                    self._alarm.idle()
                 waiting = self._in_flight or any(self._is_due(entry, now) for entry in entries)
                 if not waiting and (once or now - busy >= idle):
                     break

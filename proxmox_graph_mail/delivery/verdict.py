@@ -88,8 +88,10 @@ def decide(
     if outcome.status is Status.FAILED and outcome.second_chance and attempts < 2:
         outcome = replace(outcome, status=Status.TRANSIENT)
     recent = sum(0 <= now - time < schedule.ROUNDS_WITHIN for time in past.rounds)
-    if outcome.status in (Status.TRANSIENT, Status.UNCERTAIN) and schedule.expired(
-        arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=recent + 1
+    if (
+        outcome.status in (Status.TRANSIENT, Status.UNCERTAIN)
+        and outcome.code != forwarding.CODE
+        and schedule.expired(arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=recent + 1)
     ):
         outcome = Outcome(Status.FAILED, f"given up after {duration(now - arrived)}: {outcome.reason}", "Expired")
     state = _STATES[outcome.status]

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from proxmox_graph_mail.errors import SettingsError
-from proxmox_graph_mail.settings.files import CLUSTER_COPY, HOST_FILE, read, shown
+from proxmox_graph_mail.settings.files import CLUSTER_COPY, HOST_FILE, one, read, shown
 
 Credential = Literal["secret", "certificate", "federated", "managed-identity"]
 Cloud = Literal["global", "usgov", "dod", "china"]
@@ -322,7 +322,6 @@ def origins() -> dict[str, str]:
 
 
 def alarm_command() -> str:
-    """ALARM_COMMAND, though other settings may be wrong: then above all it is wanted. Raises SettingsError."""
-    found = [os.environ.get("ALARM_COMMAND", "")]
-    found += [read(path, Settings.model_fields).get("alarm_command", ("", 0))[0] for path in settings_files(os.environ)]
+    """ALARM_COMMAND, whatever else is wrong with the settings: then above all it is wanted. Raises SettingsError."""
+    found = [os.environ.get("ALARM_COMMAND", ""), *(one(path, "ALARM_COMMAND") for path in settings_files(os.environ))]
     return next((command for command in found if command), "")

@@ -26,16 +26,7 @@ LIKENESS = 0.7
 
 def read(path: Path, known: Collection[str]) -> dict[str, tuple[str, int]]:
     """The known keys of one file, lower case, with value and line. An absent file is empty."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{shown(path)} is not UTF-8 text (byte {error.start})") from None
+    text = _text(path)
     found: dict[str, tuple[str, int]] = {}
     for binding in parse_stream(StringIO(text)):
         line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
@@ -63,3 +54,22 @@ def shown(path: Path) -> Path:
 def _nearest(key: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(key, known, 1)
     return f"; is {near[0].upper()} meant?" if near else "; proxmox-graph-mail.conf(5) has the list"
+
+
+def one(path: Path, key: str) -> str:
+    """A key's value in a file whose rest may be wrong; empty if it is not there. Raises SettingsError if it cannot be read."""
+    return next((binding.value or "" for binding in parse_stream(StringIO(_text(path))) if binding.key == key), "")
+
+
+def _text(path: Path) -> str:
+    """A file's text; empty if there is none."""
+    try:
+        return path.read_text("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{shown(path)} is not UTF-8 text (byte {error.start})") from None

@@ -40,7 +40,9 @@ def runs(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
 def test_a_zfs_table_s_columns_line_up(tmp_path: Path, dark: bool) -> None:
     """Where no line of the table has a letter, the picture has no ink; where all have one, it has."""
     image = picture(twin("\n".join(TABLE)), tmp_path / "table.png", 900, dark=dark)
-    assert (image.getpixel((0, 0)) < 80) is dark
+    ground = image.getpixel((0, 0))
+    assert isinstance(ground, int)
+    assert (ground < 80) is dark
     columns = inked(image, by_row=False)
     ink = runs(columns, True)
     width = max(len(line) for line in TABLE)

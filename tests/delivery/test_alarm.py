@@ -67,6 +67,19 @@ def test_a_clock_that_was_set_back_and_a_damaged_file(tmp_path: Path, told: list
     assert told == []
 
 
+def test_what_was_removed_is_no_refusal_any_more(tmp_path: Path, told: list[str]) -> None:
+    """A refusal yesterday, of a mail that an admin then removed, does not make today's first one an alarm."""
+    alarm = Alarm(tmp_path, told.append)
+    alarm.refused(HELD, 0.0)
+    alarm.idle()
+    alarm.refused(HELD, 90_000.0)
+    alarm.look(90_001.0)
+    assert told == []
+    alarm.look(90_000.0 + HELD_PATIENCE)
+    alarm.idle()
+    assert raised(tmp_path)
+
+
 def test_an_admin_s_command_that_fails_stops_nothing(tmp_path: Path, told: list[str]) -> None:
     """It is logged."""
 
