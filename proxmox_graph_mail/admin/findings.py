@@ -58,7 +58,7 @@ def settings_found() -> tuple[Settings | None, list[Finding]]:
 def file_modes(found: Settings) -> Iterator[Finding]:
     """Who may read the secret."""
     bad = False
-    for path in {*settings_module.settings_files(os.environ), found.graph_client_certificate}:
+    for path in (*settings_module.settings_files(os.environ), found.graph_client_certificate):
         try:
             status = os.stat(path) if path else None
         except OSError as error:

@@ -71,6 +71,7 @@ def test_what_is_wrong_is_named(
 ) -> None:
     """…with its remedy."""
     online.settle(sandbox.settings(**settings))
+    online.config.chmod(0o640)
     one = findings(online)[name]
     assert one["state"] == state
     assert words in f"{one['text']}: {one['remedy']}"
