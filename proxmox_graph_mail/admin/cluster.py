@@ -23,7 +23,7 @@ def cluster_findings() -> Iterator[Finding]:
     seen: dict[str, dict[str, Any]] = {}
     here = this_host().name
     for node in known.nodes:
-        if node == here:
+        if node.lower() == here:
             seen[node] = state()
         else:
             status, text = system.on_node(node, addresses.get(node, ""), ["proxmox-graph-mail", "status", "--json"])

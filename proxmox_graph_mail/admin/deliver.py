@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from proxmox_graph_mail import log, settings
-from proxmox_graph_mail.admin.wiring import route
+from proxmox_graph_mail.admin.wiring import become_owner, route, state_path
 from proxmox_graph_mail.delivery.attempt import PARSE_LIMIT, send
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, MailError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
@@ -42,6 +42,8 @@ def deliver(
         outcome = _outcome(data, sender, recipients)
     except MailError as error:
         outcome = Outcome(Status.HELD, str(error), "Settings")
+    except Exception as error:  # noqa: BLE001 - whatever breaks us, the MTA must try again, not give the mail back
+        outcome = Outcome(Status.TRANSIENT, f"this program failed ({type(error).__name__}); please report this", "Unforeseen")
     status, code = _told(outcome)
     if status != EX_OK:
         print(printable(f"{code} {outcome.reason}"))
@@ -51,6 +53,7 @@ def deliver(
 def _outcome(data: bytes, sender: str, recipients: list[str]) -> Outcome:
     if len(data) > PARSE_LIMIT:
         return Outcome(Status.FAILED, f"larger than {PARSE_LIMIT >> 20} MB, the most that a mailbox may send", "TooLarge")
+    become_owner(state_path())  # run by root by hand: no token of root's, which the MTA's user could not use
     envelope = Envelope(sender=sender, recipients=tuple(recipients), uid=os.getuid(), arrived=time.time())
     made, close = route(settings.load(), threading.Event())
     # The MTA has delivered to its local users already, and has the original.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from proxmox_graph_mail import log, settings
-from proxmox_graph_mail.admin.wiring import credential, directory
+from proxmox_graph_mail.admin.wiring import directory, ends
 from proxmox_graph_mail.delivery import expiry
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import MailError
@@ -55,18 +55,18 @@ class Duties:
             log.line(f"the daily duties are not done: {error}", log.WARNING)
 
     def _expiry(self, found: settings.Settings, said: dict[str, Any]) -> dict[str, Any]:
-        ends = found.credential_expires or credential(found).ends()
-        if ends is None:
+        end = ends(found)
+        if end is None:
             return {}
         today = self._today()
-        stage = expiry.stage((ends - today).days)
+        stage = expiry.stage((end - today).days)
         if stage is None or not _speaks_for_the_cluster():
             return {}
-        text = expiry.words(found.graph_credential, ends, today)
-        mark = [ends.isoformat(), stage]
+        text = expiry.words(found.graph_credential, end, today)
+        mark = [end.isoformat(), stage]
         if said.get("expiry") == mark:
             return {}
-        ended = ends < today
+        ended = end < today
         log.line(f"warning: {text}: proxmox-graph-mail rotate", 2 if ended else log.WARNING)
         if not ended:
             host = this_host().name
@@ -133,4 +133,4 @@ def _speaks_for_the_cluster() -> bool:
     nodes = facts.known().nodes
     origins = settings.origins()
     shared = str(CLUSTER_FILE) in (origins.get("graph_client_secret"), origins.get("credential_expires"))
-    return not (shared and nodes) or this_host().name == min(nodes)
+    return not (shared and nodes) or this_host().name == min(node.lower() for node in nodes)

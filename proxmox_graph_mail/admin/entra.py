@@ -37,6 +37,7 @@ az ad app credential reset --id "$$APP" --append --display-name '$name' --years 
 echo "GRAPH_TENANT_ID=$$(az account show --query tenantId -o tsv)"
 echo "GRAPH_CLIENT_ID=$$APP"
 echo "GRAPH_APPLICATION_ID=$$(az ad app show --id "$$APP" --query id -o tsv)"
+echo "CREDENTIAL_EXPIRES=$$(az ad app credential list --id "$$APP" --query '[0].endDateTime' -o tsv | cut -c1-10)"
 """
 
 POWERSHELL = """\
@@ -61,6 +62,7 @@ RBAC = """\
 # Exchange Online PowerShell: the app may send as this mailbox alone (RBAC for Applications). Run it as an Exchange administrator.
 # It takes the place of New-ApplicationAccessPolicy, which Microsoft advises against for new apps.
 Connect-ExchangeOnline
+Connect-MgGraph -TenantId $tenant -Scopes Application.Read.All, AppRoleAssignment.ReadWrite.All
 $$sp = Get-MgServicePrincipal -Filter "appId eq '$client'"      # the enterprise application, not the registration
 New-ServicePrincipal -AppId $client -ObjectId $$sp.Id -DisplayName '$name'
 New-ManagementScope -Name '$name' -RecipientRestrictionFilter "PrimarySmtpAddress -eq '$sender'"
@@ -71,6 +73,8 @@ Get-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $$sp.Id |
     Where-Object { $$_.ResourceId -eq $$graph.Id -and $$_.AppRoleId -eq '$role' } |
     ForEach-Object { Remove-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $$sp.Id -AppRoleAssignmentId $$_.Id }
 # Is it so? InScope is True for the mailbox, and False for any other. (Exchange takes 30 minutes to 2 hours to act on it.)
+# (Were Mail.ReadWrite or Mail.ReadBasic granted too, they hold for every mailbox: the roles 'Application Mail.ReadWrite' and
+# 'Application Mail.ReadBasic' with the same scope take their place.)
 Test-ServicePrincipalAuthorization -Identity $client -Resource $sender | Format-Table
 Test-ServicePrincipalAuthorization -Identity $client -Resource another.mailbox@$domain | Format-Table
 """

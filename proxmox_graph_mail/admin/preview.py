@@ -39,7 +39,7 @@ def preview(
     Example: proxmox-graph-mail preview --to root report.eml
     """
     queue_id, envelope, data = _read(source, recipients or [])
-    found = settings.load()
+    found = settings.load_visible()
     book = directory(found)
     mail, people, at = prepared(queue_id, envelope, data, book, found.graph_sender, time.time())
     many = min(len(people), RECIPIENT_LIMIT)

@@ -62,7 +62,12 @@ def rotate(
     """
     log.setup("rotate", echo=False)
     require_root("the credential")
-    found = settings.load()
+    try:
+        found = settings.load()
+    except SettingsError:
+        if if_due:
+            return  # not set up yet, or the credential is one of systemd's: nothing that could be renewed here
+        raise
     if found.graph_credential == "secret" and not if_due:
         _rotate_secret(found, secret_file, expires)
     elif found.graph_credential == "certificate" and found.graph_client_certificate:
@@ -77,6 +82,7 @@ def _rotate_secret(found: settings.Settings, secret_file: Path | None, expires: 
     if secret_file is None:
         print(expiry.REMEDIES["secret"].partition("\n\n")[0])
         value = getpass.getpass("New secret (its Value; not shown): ").strip()
+        expires = expires or input("When it ends, YYYY-MM-DD (empty: unknown): ").strip()
     else:
         value = (sys.stdin.readline() if str(secret_file) == "-" else secret_file.read_text("utf-8")).strip()
     if fault := settings.fault("GRAPH_CLIENT_SECRET", value) or ("" if value else "it is empty"):

@@ -17,7 +17,7 @@ def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")])
 
     Example: proxmox-graph-mail route root
     """
-    book = directory(settings.load())
+    book = directory(settings.load_visible())
     bad = False
     for address in addresses:
         found, warnings = book.resolve(address)

@@ -149,17 +149,19 @@ def _certificate(values: dict[str, str], cluster: bool) -> None:
         text = "make it on one host, copy its .pem to every node, and set GRAPH_CLIENT_CERTIFICATE in the cluster's settings"
         raise UsageError(f"a certificate for the whole cluster: {text}")
     path = Path(values.get("GRAPH_CLIENT_CERTIFICATE") or CERTIFICATE)
+    public = path.with_suffix(".crt")
+    if public == path:
+        raise UsageError(f"GRAPH_CLIENT_CERTIFICATE {path} is key and certificate: let its name end with .pem")
     if not path.exists():
         made = certificate.make(this_host().name)
         settings_file.replace(path, made.pem.decode())
-        public = path.with_suffix(".crt")
         public.write_bytes(made.public)
         print(f"A key and a certificate are made; the key stays in {path}.")
         print(
             f"Upload {public} (thumbprint {made.thumbprint}) in the app registration under Certificates & secrets, Certificates."
         )
     values["GRAPH_CLIENT_CERTIFICATE"] = str(path)
-    values["GRAPH_CLIENT_SECRET"] = ""  # it goes from the file
+    values["GRAPH_CLIENT_SECRET"] = values["CREDENTIAL_EXPIRES"] = ""  # they go from the file: a certificate knows its own end
     _ask(
         values, "GRAPH_APPLICATION_ID", "Object ID of the app registration, for renewal by itself (empty: by hand)", optional=True
     )

@@ -7,15 +7,15 @@ from typing import Any
 
 from proxmox_graph_mail import __version__
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.wiring import credential, state_path
+from proxmox_graph_mail.admin.wiring import ends, refresh_facts, state_path
 from proxmox_graph_mail.delivery.alarm import raised
 from proxmox_graph_mail.delivery.record import Record
-from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.errors import PrivilegeError, SettingsError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.submission import forwarding, mailq
 
 STATES = ("queued", "deferred", "held", "failed")
 
@@ -24,13 +24,18 @@ def state() -> dict[str, Any]:
     """Everything, as `status --json` prints it. Times are RFC 3339 in UTC, ages seconds. Raises PrivilegeError, SpoolError."""
     spool = Spool()
     mailq.require_access(spool)
+    refresh_facts()  # an idle node hears of the cluster's new settings when somebody asks, or mail comes
     now = time.time()
     rows = mailq.listing(spool)
     ages = [now - int(row["id"][:13], 16) / 1e6 for row in rows if row["state"] != "failed"]
-    record = Record(state_path()).read()
+    try:
+        record = Record(state_path()).read()
+    except PermissionError:
+        raise PrivilegeError("only root and the service user may see what was sent; try it with sudo") from None
     midnight = datetime.combine(date.today(), datetime.min.time()).timestamp()
-    today = [row for row in record if row["time"] >= midnight]
+    record = [row for row in record if row["code"] != forwarding.CODE]  # Proxmox's notification system is not Graph
     sent = [row["time"] for row in record if row["state"] == "sent"]
+    today = [row for row in record if row["time"] >= midnight]
     reasons: dict[str, int] = {}
     for row in rows:
         if row["reason"]:
@@ -53,15 +58,15 @@ def state() -> dict[str, Any]:
 
 def _settings() -> dict[str, Any]:
     try:
-        found = settings_module.load()
+        found = settings_module.load_visible()
     except SettingsError as error:
         return {"settings": {"error": str(error), "fingerprint": None, "sender": None}, "credential": None}
-    ends = found.credential_expires or credential(found).ends()
+    end = ends(found)
     return {
         "settings": {"error": None, "fingerprint": fingerprint(found), "sender": found.graph_sender},
         "credential": {
-            "kind": found.graph_credential, "ends": ends.isoformat() if ends else None,
-            "days": (ends - date.today()).days if ends else None,
+            "kind": found.graph_credential, "ends": end.isoformat() if end else None,
+            "days": (end - date.today()).days if end else None,
         },
     }  # fmt: skip
 

@@ -30,7 +30,7 @@ def send_one(address: Annotated[str, typer.Argument(metavar="[ADDRESS]", show_de
 
     Example: proxmox-graph-mail test me@example.com
     """
-    found = settings.load()
+    found = settings.load_visible()
     recipients = (address,) if address else directory(found).administrators()[0]
     for one in recipients:
         if not is_address(one):

@@ -56,7 +56,8 @@ def directory(settings: Settings) -> Directory:
     known = facts.known()
     aliases = read_aliases(aliases_file())
     # As with Postfix: a .forward is root's own, and counts only where /etc/aliases leaves root's mail with root.
-    by_file = known.forward_file and "root" not in aliases.entries
+    # Where root@pam has no address, what is handed over may reach nobody, and nobody would be told.
+    by_file = known.forward_file and "root" not in aliases.entries and bool(known.admin)
     forward = bool(known.forward) and (settings.mail_forward == "always" or (settings.mail_forward == "auto" and by_file))
     return Directory(
         replace(this_host(), cluster=known.cluster), aliases, settings.mail_to_addresses(), settings.graph_sender,
@@ -80,12 +81,17 @@ def credential(settings: Settings) -> Credential:
     )
 
 
+def ends(settings: Settings) -> date | None:
+    """The credential's last day: a certificate's own, else CREDENTIAL_EXPIRES."""
+    return credential(settings).ends() or settings.credential_expires
+
+
 def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[], None]]:
     """The route, and what closes its connections. Raises SettingsError."""
     who = credential(settings)
-    ends = settings.credential_expires or who.ends()
-    if ends is not None and (ends - date.today()).days <= expiry.FIRST:
-        log.line(f"warning: {expiry.words(who.kind, ends, date.today())}: proxmox-graph-mail rotate", log.WARNING)
+    end = ends(settings)
+    if end is not None and (end - date.today()).days <= expiry.FIRST:
+        log.line(f"warning: {expiry.words(who.kind, end, date.today())}: proxmox-graph-mail rotate", log.WARNING)
     hosts = [*(urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)), *who.cloud.uploads]
     client = http.client(settings.graph_ca_file, settings.https_proxy.get_secret_value(), settings.no_proxy, hosts)
     tokens = TokenCache(state_directory(), who, client)
@@ -99,7 +105,7 @@ def route(settings: Settings, stop: threading.Event) -> tuple[Route, Callable[[]
         save_to_sent_items=settings.graph_save_to_sent_items,
         mime=settings.mail_format == "mime",
         credential=who.kind,
-        ends=ends,
+        ends=end,
     )
     return made, client.close
 
@@ -153,9 +159,14 @@ def tell_admin(text: str) -> None:
 def become_service_user(spool: Spool) -> None:
     """If root: go on as the spool's owner, so that what is written stays the service's to write."""
     try:
-        owner = os.stat(spool.root)
+        become_owner(Path(spool.root))
     except OSError as error:
         raise SpoolError(f"there is no spool at {spool.root}: {error.strerror}") from error
+
+
+def become_owner(path: Path) -> None:
+    """If root: go on as the owner of a directory. Raises OSError if it is not there."""
+    owner = os.stat(path)
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.delivery.record import plain
 from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 
@@ -35,9 +36,11 @@ class Alarm:
         self._path = state / "alarm.json"
         self._tell = tell
         self._now = _read(self._path)
+        self._met = False  # a refusal in this process: what an earlier one met may have passed while the host was off
 
     def refused(self, outcome: Outcome, now: float) -> None:
         """A message met what every other would meet too."""
+        self._met = True
         since = self._now.get("since")
         if not isinstance(since, int | float) or since > now:
             since = now
@@ -55,7 +58,7 @@ class Alarm:
 
     def look(self, now: float) -> float | None:
         """Give the alarm if it is time; seconds until that may be, or None."""
-        if "since" not in self._now or self._now.get("raised"):
+        if not self._met or "since" not in self._now or self._now.get("raised"):
             return None
         left = float(self._now["since"]) + (HELD_PATIENCE if self._now.get("held") else NETWORK_PATIENCE) - now
         if left > 0:
@@ -119,7 +122,7 @@ def raised(state: Path) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(plain(path, 1 << 16))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -46,6 +46,10 @@ BEGINNING = 1 << 20
 """Bytes that are read of anything larger."""
 
 
+_ASKED = Outcome(Status.TRANSIENT, "being handed to Proxmox's notification system", forwarding.CODE)
+_HANDED = Outcome(Status.SENT, forwarding.DONE, forwarding.CODE)
+
+
 class Mailer(Protocol):
     """What sends a request: graph.client.GraphClient, or a test's."""
 
@@ -130,6 +134,29 @@ def attempt(
     return replace(delivery, subject=subject, size=size, uid=envelope.uid)
 
 
+def handed_over(
+    spool: Spool, queue_id: str, directory: Directory, done: Sequence[str], forwarded: tuple[str, float], now: float
+) -> Delivery | None:  # fmt: skip
+    """For a message that is put off because Graph would refuse it now: is it local root's, to be handed to Proxmox's notification
+    system, whose targets may work; or was it, and is for nobody else? None: neither."""
+    if not directory.forward or given_up(forwarded, now):
+        return None
+    try:
+        with open(spool.open(queue_id), "rb") as file:
+            envelope = decode(file.readline(LINE_LIMIT))
+            head = file.read(HEADER_LIMIT)
+    except (DataError, SpoolError, OSError):
+        return None
+    people = {address for recipient in envelope.recipients for address in directory.resolve(recipient)[0]}
+    if forwarding.LOCAL_ROOT not in people or in_circle(envelope, head, directory.host, os.stat(spool.root).st_uid):
+        return None
+    if forwarding.LOCAL_ROOT not in done:
+        return Delivery(_ASKED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), uid=envelope.uid)
+    if people == {forwarding.LOCAL_ROOT}:
+        return Delivery(_HANDED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), uid=envelope.uid)
+    return None
+
+
 def in_circle(envelope: Envelope, data: bytes, host: Host, service: int) -> bool:
     """Does a mail come from where local root's mail is handed to, so that it would come again and again?
 
@@ -173,11 +200,9 @@ def send(
     known = set(done)
     if people.root and forwarding.LOCAL_ROOT not in known:
         # First of all: a target of Proxmox's may work where Graph does not.
-        asked = Outcome(Status.TRANSIENT, "being handed to Proxmox's notification system", forwarding.CODE)
-        return Delivery(asked, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings), mail.subject
+        return Delivery(_ASKED, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings), mail.subject
     if people.root and not to and not people.invalid:
-        handed = Outcome(Status.SENT, forwarding.DONE, forwarding.CODE)
-        return Delivery(handed, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings), mail.subject
+        return Delivery(_HANDED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings), mail.subject
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         nobody = Outcome(Status.FAILED, reason, "NoRecipient")

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.alarm import Alarm
-from proxmox_graph_mail.delivery.attempt import Delivery, attempt, given_up
+from proxmox_graph_mail.delivery.attempt import Delivery, attempt, given_up, handed_over
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
@@ -93,6 +93,8 @@ class Runner:
         self._sent: dict[str, bool] = {}
         self._not_before: dict[str, float] = {}  # what the disk would not let us write into mtime
         self._reached: dict[str, tuple[str, ...]] = {}  # who has a message, where the disk would not let us write it down
+        self._not_root: set[str] = set()  # put off, and not for local root
+        self._unrecorded: set[str] = set()  # whose hand-over the disk would not let us write down: they go directly
         self._probes: dict[str, int] = {}  # how often a message was the probe of a suspended queue
         self._successes = 0
         self._refused: dict[str, int] = {}  # a message that met a shared refusal, and how many had been sent by then
@@ -120,6 +122,7 @@ class Runner:
                     self._mended = True
                 if not self._in_flight and self._tenancy.refresh():
                     self._release(forget=True)
+                    self._not_root.clear()
                     self._mended = True  # a later reading means that the settings changed
                 entries = self._scan()
                 self._dispatch(entries, senders)
@@ -227,12 +230,12 @@ class Runner:
         due.sort(key=lambda entry: self._suspects.deaths(entry.id) > 0)
         for entry in due:
             route = self._tenancy.route
+            refusal = self._suspension.active(now)
             if route is None:
-                broken = Outcome(Status.HELD, self._tenancy.error, "Settings", shared=True)
-                self._put_off(entry.id, broken)
-                continue
-            if (refusal := self._suspension.active(now)) is not None:
-                self._put_off(entry.id, refusal)
+                refusal = Outcome(Status.HELD, self._tenancy.error, "Settings", shared=True)
+            if route is None or refusal is not None:
+                if not self._hand_over(entry.id, now):
+                    self._put_off(entry.id, refusal or Outcome(Status.HELD))
                 continue
             if len(self._in_flight) >= (1 if self._suspension.probing else SENDERS):
                 return
@@ -246,11 +249,12 @@ class Runner:
             if entry.size > LARGE:
                 self._large = {entry.id}
             past = history_of(self._spool, entry.id)
-            if given_up(past.forwarded, now):
+            forwarded = (forwarding.FAILED, now) if entry.id in self._unrecorded else past.forwarded
+            if given_up(forwarded, now):
                 self._spool.take_back(entry.id)
             done = (*past.sent_to, *self._reached.get(entry.id, ()))
             future = senders.submit(
-                attempt, self._spool, entry.id, route, done, self._clock, uncertain=past.uncertain, forwarded=past.forwarded
+                attempt, self._spool, entry.id, route, done, self._clock, uncertain=past.uncertain, forwarded=forwarded
             )
             self._in_flight[entry.id] = future
             future.add_done_callback(lambda _: self._events.notify())
@@ -281,6 +285,19 @@ class Runner:
             failed = 0
         trouble = (self._alarm.text if self._alarm is not None else "") or self._tenancy.error
         self._supervision.status(self._report.line([entry.id for entry in entries], failed, trouble))
+
+    def _hand_over(self, queue_id: str, now: float) -> bool:
+        """Local root's mail goes to Proxmox's notification system though Graph takes none: its other targets may work."""
+        directory = self._tenancy.directory
+        if directory is None or queue_id in self._not_root or queue_id in self._unrecorded:
+            return False
+        past = history_of(self._spool, queue_id)
+        delivery = handed_over(self._spool, queue_id, directory, past.sent_to, past.forwarded, now)
+        if delivery is None:
+            self._not_root.add(queue_id)
+            return False
+        self._settle(queue_id, delivery)
+        return True
 
     def _put_off(self, queue_id: str, refusal: Outcome) -> None:
         """Settle a message without trying it, for a reason that others met."""
@@ -330,17 +347,21 @@ class Runner:
             if delivery.sent_to:
                 self._reached[queue_id] = delivery.sent_to
             try:
-                self._spool.append_log(queue_id, verdict.event, durable=bool(delivery.sent_to))
+                asked = verdict.outcome.code == forwarding.CODE
+                self._spool.append_log(queue_id, verdict.event, durable=asked or bool(delivery.sent_to))
                 if verdict.state == "failed":
                     self._spool.fail(queue_id)
                     self.failed += 1
                 else:
                     self._spool.defer(queue_id, verdict.next_attempt)
-                    if verdict.outcome.code == forwarding.CODE:
+                    if asked:
                         self._spool.hand_over(queue_id)
             except SpoolError as error:
-                self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
                 self._say_once(str(error))
+                if verdict.outcome.code == forwarding.CODE:
+                    self._unrecorded.add(queue_id)  # what is not written down would be handed over again and again
+                else:
+                    self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
             if delivery.outcome.shared:
                 self._shared.add(queue_id)
         self._on_settled(queue_id, verdict.state)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.attempt import Route
 from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.message.recipients import Directory
 
 Signature = Mapping[str, object]
 """File → anything that differs when the file does."""
@@ -28,6 +29,7 @@ class Tenancy:
         self._seen: Signature | None = None
         self._close: Callable[[], None] = lambda: None
         self.route: Route | None = None
+        self.directory: Directory | None = None  # the last that was read, whatever is wrong now
         self.lifetime = 0.0
         self.error = ""
         self._read_at = 0.0
@@ -52,6 +54,7 @@ class Tenancy:
         self.close()
         try:
             self.route, self.lifetime, self._close = self._load()
+            self.directory = self.route.directory
             self.error = ""
         except (SettingsError, OSError) as error:
             self.route, self.error = None, f"settings: {error}"

@@ -11,6 +11,7 @@ Formats: PVE user.cfg (lines, seventh field, %-encoded), PBS user.cfg (sections)
 corosync.conf(5), /root/.forward (local(8), "per-user .forward files").
 """
 
+import fcntl
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -76,11 +77,15 @@ def known() -> Facts:
 
 def refresh(limit: float = LIMIT) -> bool:
     """As root: read anew, and write what changed; False if that could not be done in time, and the last good copy stays."""
-    found = _in_child(limit)
-    if found is None:
+    found = in_child(gather, limit)
+    if not isinstance(found, dict):
         log.line(f"/etc/pve does not answer within {limit:.0f} s; the last good copy of what it said is used", log.WARNING)
         return False
+    for problem in found["problems"]:
+        log.line(f"{problem}; the last good copy is used", log.WARNING)
     old = known()
+    if found["problems"] and old.products:
+        return False
     if found["pve"] is None and "pve" in old.products and found["pve_there"]:
         # The cluster's file system is not mounted (pmxcfs is down, or not yet up): what it said last holds.
         facts = Facts(**found["facts"])._replace(
@@ -98,8 +103,9 @@ def gather() -> dict[str, Any]:
     """Read everything; may hang where /etc/pve does."""
     root = os.environ.get("PROXMOX_GRAPH_MAIL_ROOT", "")
     pve_there = os.path.isdir(f"{root}/etc/pve")
-    pve = _pve(root) if pve_there and os.path.isdir(f"{root}/etc/pve/nodes") else None
-    pbs = _pbs(root) if os.path.isdir(f"{root}/etc/proxmox-backup") else None
+    problems: list[str] = []
+    pve = _guarded(_pve, root, problems) if pve_there and pve_is_up() else None
+    pbs = _guarded(_pbs, root, problems) if os.path.isdir(f"{root}/etc/proxmox-backup") else None
     forward = next((path for path in FORWARD_PROGRAMS if os.access(f"{root}{path}", os.X_OK)), "")
     if not os.path.exists(f"{root}{FORWARD_UNIT}"):
         forward = ""  # nobody would run it
@@ -110,7 +116,21 @@ def gather() -> dict[str, Any]:
     }  # fmt: skip
     for source in (pbs, pve):  # where both are installed, PVE's count
         facts |= {key: value for key, value in (source or {}).items() if value and key != "settings"}
-    return {"facts": facts, "pve": pve, "pve_there": pve_there}
+    return {"facts": facts, "pve": pve, "pve_there": pve_there, "problems": problems}
+
+
+def pve_is_up() -> bool:
+    """Is the cluster's file system mounted? Else /etc/pve is an empty directory. May hang."""
+    return os.path.isdir(f"{os.environ.get('PROXMOX_GRAPH_MAIL_ROOT', '')}/etc/pve/nodes")
+
+
+def _guarded(read: Callable[[str], dict[str, Any]], root: str, problems: list[str]) -> dict[str, Any] | None:
+    """One product's facts; what cannot be read is a problem, and does not keep the other's from being read."""
+    try:
+        return read(root)
+    except OSError as error:
+        problems.append(f"cannot read {error.filename}: {error.strerror}")
+        return None
 
 
 def pve_user_address(lines: Iterable[str], user: str = "root@pam") -> str:
@@ -195,20 +215,28 @@ def _lines(path: str) -> list[str]:
     return (_text(path) or "").splitlines()
 
 
-def _in_child(limit: float) -> dict[str, Any] | None:
-    """`gather`, in a child that may hang in the kernel where not even SIGKILL ends it."""
+def in_child(look: Callable[[], Any], limit: float) -> Any:
+    """What `look` finds (JSON can say it), or None if it does not within `limit` seconds: in a child, that may hang in the kernel
+    where not even SIGKILL ends it. While one hangs (it holds a lock), no other is begun."""
+    try:
+        lock = os.open(f"{directory()}/.reading", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
     read, write = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            answer = json.dumps(gather()).encode()
+            answer = json.dumps(look()).encode()
             while answer:
                 answer = answer[os.write(write, answer) :]
             status = 0
         finally:
             os._exit(status)
     os.close(write)
+    os.close(lock)  # the child's copy holds it
     end = time.monotonic() + limit
     answer = b""
     try:
@@ -221,10 +249,9 @@ def _in_child(limit: float) -> dict[str, Any] | None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0 if answer else os.WNOHANG)
     try:
-        found: dict[str, Any] = json.loads(answer)
+        return json.loads(answer)
     except ValueError:
         return None
-    return found
 
 
 def _replace(name: str, text: str | None) -> None:

@@ -21,8 +21,9 @@ import time
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.host import Host, this_host
-from proxmox_graph_mail.proxmox.facts import known
-from proxmox_graph_mail.spool import Spool, is_id
+from proxmox_graph_mail.proxmox.facts import LIMIT as UP_LIMIT
+from proxmox_graph_mail.proxmox.facts import in_child, known, pve_is_up
+from proxmox_graph_mail.spool import LOG_TAIL, Spool, is_id
 from proxmox_graph_mail.submission import forwarding
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.submission.header import HEADER_LIMIT, start_of_message
@@ -31,6 +32,8 @@ from proxmox_graph_mail.submission.wake import default_run, wake
 
 LIMIT = 60.0
 """Seconds that proxmox-mail-forward may take; a target's own time limit is 10."""
+SIZE_LIMIT = 300 << 20
+"""Bytes of a message; sendmail takes less."""
 UNREMOVABLE_PAUSE = 10.0
 """Seconds to wait where a finished hand-over cannot be removed (a read-only disk), lest systemd start us in a circle."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -43,15 +46,24 @@ def main() -> None:
     spool = Spool()
     try:
         asked, queue = os.open(spool.forward, _DIRECTORY), os.open(spool.queue, _DIRECTORY)
-        while names := sorted(os.listdir(asked)):
+        stay: set[str] = set()
+        while names := sorted(set(os.listdir(asked)) - stay):
             for name in names:
                 if is_id(name):
                     try:
                         hand_over(name, asked, queue)
                     except Exception as error:  # noqa: BLE001 - one message that breaks us must not stop the others
                         log.line(f"{name}: not handed over ({type(error).__name__}: {error}); it goes directly", log.ERR)
-                os.unlink(name, dir_fd=asked)
+                try:
+                    os.unlink(name, dir_fd=asked)
+                except FileNotFoundError:
+                    pass  # an admin removed it, or the queue runner took it back
+                except OSError as error:
+                    log.line(f"{spool.forward}/{name} cannot be removed: {error.strerror}", log.ERR)
+                    stay.add(name)
                 wake(default_run())
+        if stay:
+            time.sleep(UNREMOVABLE_PAUSE)
     except OSError as error:
         log.line(f"cannot go on in {spool.forward}: {error.strerror}", log.ERR)
         time.sleep(UNREMOVABLE_PAUSE)
@@ -95,13 +107,17 @@ def as_piped(beginning: bytes, envelope: Envelope, host: Host, now: float) -> by
 
 def _pipe(beginning: bytes, rest: int, envelope: Envelope) -> str:
     """Run proxmox-mail-forward on the message; what went wrong, or nothing."""
-    program = known().forward
+    facts = known()
+    program = facts.forward
     if not program:
         return "is not there any more"
+    # Without the cluster's file system it knows neither targets nor addresses, and ends with 0 all the same.
+    if "pve" in facts.products and not in_child(pve_is_up, UP_LIMIT):
+        return "cannot know its targets: /etc/pve is not mounted, or does not answer"
     host = this_host()
-    with tempfile.TemporaryFile() as copy:
+    with tempfile.TemporaryFile(dir="/var/tmp") as copy:
         copy.write(as_piped(beginning, envelope, host, envelope.arrived))
-        while chunk := os.read(rest, 1 << 20):
+        while (chunk := os.read(rest, 1 << 20)) and copy.tell() < SIZE_LIMIT:
             copy.write(chunk)
         copy.seek(0)
         environment = {
@@ -135,7 +151,8 @@ def _record(queue_id: str, queue: int, reason: str, *, failed: bool) -> None:
             raise SpoolError(f"{queue_id}.log is no plain file")
         if os.geteuid() == 0 and status.st_uid == 0:
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        past = history(file.read())
+        file.seek(max(0, status.st_size - LOG_TAIL))
+        past = history(file.read(LOG_TAIL))
         event = {
             "time": round(time.time(), 3), "status": "deferred", "reason": reason, "code": forwarding.CODE,
             "attempts": past[-1]["attempts"] if past else 0, "tried": False, "shared": False, "uncertain": False,

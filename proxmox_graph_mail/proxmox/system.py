@@ -20,12 +20,14 @@ def sendmail_owner(path: str = "/usr/sbin/sendmail") -> str:
     return text.partition(":")[0].strip() if text else ""
 
 
-def inactive_units() -> list[str] | None:
-    """Those of UNITS that do not run; None where there is no systemd, or the units are not installed."""
+def inactive_units(*, forwarding: bool) -> list[str] | None:
+    """Those of UNITS (and with `forwarding` of what hands root's mail over) that do not run; None where there is no systemd, or
+    the units are not installed."""
     if not os.path.isdir("/run/systemd/system") or not os.path.exists("/usr/lib/systemd/system/proxmox-graph-mail.socket"):
         return None
-    states = output(["systemctl", "is-active", *UNITS]).split()
-    return [unit for unit, state in zip(UNITS, states, strict=False) if state != "active"]
+    units = (*UNITS, "proxmox-graph-mail-forward.path") if forwarding else UNITS
+    states = output(["systemctl", "is-active", *units]).split()
+    return [unit for unit, state in zip(units, states, strict=False) if state != "active"]
 
 
 def service_status() -> dict[str, str]:

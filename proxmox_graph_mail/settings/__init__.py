@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     graph_sender: str
     """The mailbox to send as. A shared mailbox needs no licence."""
     credential_expires: date | None = None
-    """The day of the secret's end, YYYY-MM-DD; mails warn from 60 days before. A certificate's end is read from it."""
+    """The day of the secret's end, YYYY-MM-DD; mails warn from 60 days before. A certificate knows its own end."""
     mail_to: str = ""
     """Who gets mail for local users, one address or several with commas. By default root@pam's address in Proxmox, else where
     /etc/aliases sends root's mail, else GRAPH_SENDER with a warning."""
@@ -267,6 +267,28 @@ def load() -> Settings:
         raise SettingsError(f"{place}: {key.upper()}: {reason}" if key else f"{place}: {reason}") from None
 
 
+def load_visible() -> Settings:
+    """The settings for what needs no credential (who gets a mail, from whom): one that lies in systemd's store, where only the
+    queue runner sees it, is left out. Raises SettingsError."""
+    try:
+        return load()
+    except SettingsError:
+        if not credential_is_hidden():
+            raise
+        values = {key: value for path in reversed(settings_files(os.environ)) for key, value in values_of(path).items()}
+        rest = {
+            "GRAPH_TENANT_ID": "hidden.example",
+            "GRAPH_CLIENT_ID": f"{0:08}-0000-0000-0000-{0:012}",
+            "GRAPH_CLIENT_SECRET": "-",
+        }
+        return check(rest | values)
+
+
+def credential_is_hidden() -> bool:
+    """Is there a credential for us in systemd's store (systemd-creds(1))?"""
+    return any(any(Path(store).glob("graph_client_*")) for store in ("/etc/credstore", "/etc/credstore.encrypted"))
+
+
 def check(values: Mapping[str, str]) -> Settings:
     """Settings of these keys (upper case) and the environment. Raises SettingsError, which names the key."""
     try:
@@ -323,5 +345,8 @@ def origins() -> dict[str, str]:
 
 def alarm_command() -> str:
     """ALARM_COMMAND, whatever else is wrong with the settings: then above all it is wanted. Raises SettingsError."""
-    found = [os.environ.get("ALARM_COMMAND", ""), *(one(path, "ALARM_COMMAND") for path in settings_files(os.environ))]
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    place = Path(directory) / "alarm_command" if directory else None
+    found = [os.environ.get("ALARM_COMMAND", ""), place.read_text("utf-8").strip() if place and place.exists() else ""]
+    found += [one(path, "ALARM_COMMAND") for path in settings_files(os.environ)]
     return next((command for command in found if command), "")

@@ -188,6 +188,21 @@ def test_without_pmxcfs_and_with_a_stuck_one_mail_goes_on(pve: Machine, tenant: 
         pve.run("rm -rf /etc/pve && mv /etc/aside /etc/pve")
 
 
+def test_a_backup_server_s_address(pve: Machine, tenant: Tenant) -> None:
+    """/etc/proxmox-backup is its own user's alone; root's unit reads it from its sandbox. Where both are installed PVE's counts."""
+    pve.run("install -d -m 700 -o backup -g backup /etc/proxmox-backup")
+    try:
+        pve.run("printf 'user: root@pam\n\temail pbs-admin@example.com\n' > /etc/proxmox-backup/user.cfg")
+        pve.run("chown root:backup /etc/proxmox-backup/user.cfg && chmod 640 /etc/proxmox-backup/user.cfg")
+        pve.run("mv /etc/pve /etc/aside")
+        refresh(pve)
+        pve.run("printf 'Subject: of a backup server\n\nx\n' | sendmail alice")
+        assert people(tenant.arrives("of a backup server")) == ["pbs-admin@example.com"]
+    finally:
+        pve.run("rm -rf /etc/proxmox-backup; mv /etc/aside /etc/pve")
+        refresh(pve)
+
+
 def test_a_target_is_added_tested_and_removed(pve: Machine, tenant: Tenant) -> None:
     """Through pvesh; the test waits for what Graph says."""
     assert "matcher all-to-microsoft365" in pve.run("proxmox-graph-mail target add --to alarms@example.com --matcher").stdout

@@ -86,7 +86,7 @@ def test_a_node_of_a_cluster(root: Path) -> None:
         nodes=("pve1", "pve2"), forward=f"{root}/usr/libexec/proxmox-mail-forward", forward_file=True,
     )  # fmt: skip
     assert copy(root) == "GRAPH_SENDER=pve@example.com\n"
-    assert {path.stat().st_mode & 0o777 for path in (root.parent / "kept").iterdir()} == {0o640}
+    assert {path.stat().st_mode & 0o777 for path in (root.parent / "kept").glob("[a-z]*")} == {0o640}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,35 @@ def test_a_stuck_file_system_costs_the_time_limit_and_no_more(root: Path) -> Non
     begun = time.monotonic()
     assert not facts.refresh(0.3)
     assert time.monotonic() - begun < 2
+    assert facts.known() == before
+
+
+def test_while_one_hangs_no_other_is_begun(root: Path) -> None:
+    """Each would be one more process that nobody can kill."""
+    pve(root)
+    (root / "etc/pve/user.cfg").unlink()
+    os.mkfifo(root / "etc/pve/user.cfg")
+    import fcntl
+
+    with (root.parent / "kept/.reading").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = time.monotonic()
+        assert not facts.refresh(5.0)
+        assert time.monotonic() - begun < 1
+
+
+def test_what_may_not_be_read_keeps_the_last_good_copy(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One product's trouble is said, and takes nothing away."""
+    pve(root)
+    assert facts.refresh()
+    before = facts.known()
+
+    def denied(_: str) -> dict[str, object]:
+        raise PermissionError(13, "Permission denied", "/etc/proxmox-backup/user.cfg")
+
+    (root / "etc/proxmox-backup").mkdir()
+    monkeypatch.setattr(facts, "_pbs", denied)
+    assert not facts.refresh()
     assert facts.known() == before
 
 

@@ -84,6 +84,54 @@ def test_what_fails_there_goes_to_the_administrator(pve: ProxmoxHost, sandbox: S
     assert any(reason in line and "goes to the administrator directly" in line for line in pve.host.syslog.read())
 
 
+def test_what_cannot_reach_anybody_is_not_handed_over(pve: ProxmoxHost, sandbox: Sandbox) -> None:
+    """proxmox-mail-forward ends with 0 whatever happens: without pmxcfs, and where root@pam has no address, it goes directly."""
+    nodes = pve.root / "etc/pve/nodes"
+    nodes.rename(pve.root / "aside")
+    pve.host.sendmail("-odq", "root", stdin=MAIL)
+    tried(pve)
+    pve.hand_over()
+    tried(pve, 0)
+    assert recipients(sandbox) == ["admin@example.com"]
+    (pve.root / "aside").rename(nodes)
+    (pve.root / "etc/pve/user.cfg").write_text("user:root@pam:1:0::::::\n")
+    pve.host.settle(sandbox.settings(MAIL_TO="ops@example.com"))
+    pve.refresh()
+    pve.host.sendmail("-odq", "root", stdin=MAIL)
+    tried(pve, 0)
+    assert recipients(sandbox) == ["admin@example.com", "ops@example.com"]
+
+
+def test_other_targets_have_root_s_mail_while_graph_refuses_everything(pve: ProxmoxHost, sandbox: Sandbox) -> None:
+    """Suspended by another's refusal, or by settings that are broken: it is handed over all the same, and is done with then."""
+    (pve.root / "etc/pve/notifications.cfg").write_text(
+        "gotify: phone\n\tserver https://x\n\nmatcher: default-matcher\n\ttarget phone\n"
+    )
+    sandbox.control(roles=[])
+    with pve.host.runner():
+        pve.host.sendmail("ops@example.com", stdin=b"Subject: refused\n\nx\n")
+        eventually(lambda: [row["state"] for row in pve.host.rows()] == ["held"], "it is held")
+        pve.host.sendmail("root", stdin=MAIL)
+        eventually(pve.asked, "it is handed over")
+        pve.hand_over()
+        eventually(lambda: len(pve.host.queue()) == 1, "root's mail is done with")
+        pve.host.config.write_text("GRAPH_SENDER=nonsense\n")
+        pve.host.sendmail("root", stdin=MAIL)
+        eventually(pve.asked, "it is handed over, though the settings are broken")
+        pve.hand_over()
+        eventually(lambda: len(pve.host.queue()) == 1, "it is done with")
+    assert (pve.root / "var/log/gotify").read_bytes().count(b"from cron") == 2
+
+
+def test_a_hand_over_that_cannot_be_written_down_is_none(pve: ProxmoxHost, sandbox: Sandbox) -> None:
+    """A full disk: it would be made again and again; the mail goes directly."""
+    pve.host.sendmail("-odq", "root", stdin=MAIL)
+    (queue_id,) = pve.host.queue()
+    (pve.host.spool / "queue" / f"{queue_id}.log").mkdir()
+    tried(pve, 0)
+    assert (pve.asked(), recipients(sandbox)) == ([], ["admin@example.com"])
+
+
 def test_a_unit_that_never_comes_costs_three_minutes_and_no_mail(pve: ProxmoxHost, sandbox: Sandbox) -> None:
     """The second name is taken back before the mail is sent; before that an admin's flush does not make it come twice."""
     pve.host.sendmail("-odq", "root", stdin=MAIL)
