@@ -116,7 +116,6 @@ def test_a_target_that_mails_local_root_does_not_go_round(pve: Machine, tenant: 
     notifications(pve, f"{target}\nmatcher: all\n\ttarget us\n\nmatcher: default-matcher\n\ttarget us\n")
     pve.run("systemctl start proxmox-graph-mail-smtp.socket")
     if ruid:
-        pve.run("mkdir -p /run/systemd/system/proxmox-graph-mail-forward.service.d")
         pve.run("mv /usr/libexec/proxmox-mail-forward /usr/libexec/proxmox-mail-forward.real")
         pve.write(FORWARD, f"#!/bin/sh\nLAYER_NAME=proxmox-mail-forward LAYER_RUID=1 exec python3 {FORWARD}.real\n", 0o755)
     try:
