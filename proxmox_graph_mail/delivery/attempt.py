@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from proxmox_graph_mail.delivery.expiry import footer
+from proxmox_graph_mail.delivery.root_mail import ASKED, HANDED, given_up, in_circle
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.fitting import Fitted, beginning, fit, fit_body, fits, megabytes
 from proxmox_graph_mail.graph.message import (
@@ -24,15 +25,13 @@ from proxmox_graph_mail.graph.message import (
 )
 from proxmox_graph_mail.graph.mime import MIME_LIMIT, mime_form
 from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
-from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Directory, Recipients, recipients
 from proxmox_graph_mail.spool import KEPT_AGE, Spool
 from proxmox_graph_mail.submission import forwarding
 from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
-from proxmox_graph_mail.submission.forwarding import delivered_to
-from proxmox_graph_mail.submission.header import HEADER_LIMIT, fields, start_of_message
+from proxmox_graph_mail.submission.header import start_of_message
 from proxmox_graph_mail.submission.login import login_name
 
 MIME_REFUSED = (
@@ -44,10 +43,6 @@ PARSE_LIMIT = 210 << 20
 """Bytes of a message that is taken apart whole: the 150 MB that a mailbox may send at most, in base64."""
 BEGINNING = 1 << 20
 """Bytes that are read of anything larger."""
-
-
-_ASKED = Outcome(Status.TRANSIENT, "being handed to Proxmox's notification system", forwarding.CODE)
-_HANDED = Outcome(Status.SENT, forwarding.DONE, forwarding.CODE)
 
 
 class Mailer(Protocol):
@@ -134,47 +129,6 @@ def attempt(
     return replace(delivery, subject=subject, size=size, uid=envelope.uid)
 
 
-def handed_over(
-    spool: Spool, queue_id: str, directory: Directory, done: Sequence[str], forwarded: tuple[str, float], now: float
-) -> Delivery | None:  # fmt: skip
-    """For a message that is put off because Graph would refuse it now: is it local root's, to be handed to Proxmox's notification
-    system, whose targets may work; or was it, and is for nobody else? None: neither."""
-    if not directory.forward or given_up(forwarded, now):
-        return None
-    try:
-        with open(spool.open(queue_id), "rb") as file:
-            envelope = decode(file.readline(LINE_LIMIT))
-            head = file.read(HEADER_LIMIT)
-    except (DataError, SpoolError, OSError):
-        return None
-    people = {address for recipient in envelope.recipients for address in directory.resolve(recipient)[0]}
-    if forwarding.LOCAL_ROOT not in people or in_circle(envelope, head, directory.host, os.stat(spool.root).st_uid):
-        return None
-    if forwarding.LOCAL_ROOT not in done:
-        return Delivery(_ASKED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), uid=envelope.uid)
-    if people == {forwarding.LOCAL_ROOT}:
-        return Delivery(_HANDED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), uid=envelope.uid)
-    return None
-
-
-def in_circle(envelope: Envelope, data: bytes, host: Host, service: int) -> bool:
-    """Does a mail come from where local root's mail is handed to, so that it would come again and again?
-
-    Proxmox forwards with `-N never`; what was handed over bears our Delivered-To; and what came by SMTP on localhost (the
-    service user's own), as a target may send it, bears no mark at all.
-    """
-    if "never" in envelope.notify.lower() or envelope.uid == service != 0:
-        return True
-    ours = delivered_to(host.fqdn).encode()
-    return any(name == b"delivered-to" and value.lower() == ours.lower() for name, value in fields(data[:HEADER_LIMIT]))
-
-
-def given_up(forwarded: tuple[str, float], now: float) -> bool:
-    """Did Proxmox's notification system fail to take it, or not take it in time?"""
-    state, since = forwarded
-    return state == forwarding.FAILED or (state == forwarding.ASKED and not 0 <= now - since < forwarding.PATIENCE)
-
-
 def prepared(
     queue_id: str, envelope: Envelope, data: bytes, directory: Directory, sender: str, now: float
 ) -> tuple[Mail, Recipients, Circumstances]:  # fmt: skip
@@ -200,9 +154,9 @@ def send(
     known = set(done)
     if people.root and forwarding.LOCAL_ROOT not in known:
         # First of all: a target of Proxmox's may work where Graph does not.
-        return Delivery(_ASKED, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings), mail.subject
+        return Delivery(ASKED, envelope.arrived, (forwarding.LOCAL_ROOT, *to), tuple(done), people.warnings), mail.subject
     if people.root and not to and not people.invalid:
-        return Delivery(_HANDED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings), mail.subject
+        return Delivery(HANDED, envelope.arrived, (forwarding.LOCAL_ROOT,), tuple(done), people.warnings), mail.subject
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         nobody = Outcome(Status.FAILED, reason, "NoRecipient")

@@ -19,13 +19,15 @@ from dataclasses import replace
 
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.alarm import Alarm
-from proxmox_graph_mail.delivery.attempt import Delivery, attempt, given_up, handed_over
+from proxmox_graph_mail.delivery.attempt import Delivery, attempt
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.delivery.root_mail import HandOvers, given_up
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.tenancy import REREAD, Tenancy
 from proxmox_graph_mail.delivery.turns import DEATHS, Owners, Suspects, in_turns
+from proxmox_graph_mail.delivery.unremoved import Unremoved
 from proxmox_graph_mail.delivery.upkeep import foreign, sweep
 from proxmox_graph_mail.delivery.verdict import decide, history_of, log_line, recorded
 from proxmox_graph_mail.errors import DataError, SpoolError
@@ -89,12 +91,10 @@ class Runner:
         self._large: set[str] = set()  # the last large message that was begun
         self._in_flight: dict[str, Future[Delivery]] = {}
         self._shared: set[str] = set()  # put off for a reason that concerns every message
-        # Sent, but the disk would not let us unlink them: never to be sent again. True: the original is to be kept.
-        self._sent: dict[str, bool] = {}
+        self._sent = Unremoved(spool, SPOOL_TROUBLE_PAUSE)
         self._not_before: dict[str, float] = {}  # what the disk would not let us write into mtime
         self._reached: dict[str, tuple[str, ...]] = {}  # who has a message, where the disk would not let us write it down
-        self._not_root: set[str] = set()  # put off, and not for local root
-        self._unrecorded: set[str] = set()  # whose hand-over the disk would not let us write down: they go directly
+        self._hand_overs = HandOvers(spool)
         self._probes: dict[str, int] = {}  # how often a message was the probe of a suspended queue
         self._successes = 0
         self._refused: dict[str, int] = {}  # a message that met a shared refusal, and how many had been sent by then
@@ -122,7 +122,7 @@ class Runner:
                     self._mended = True
                 if not self._in_flight and self._tenancy.refresh():
                     self._release(forget=True)
-                    self._not_root.clear()
+                    self._hand_overs.forget()
                     self._mended = True  # a later reading means that the settings changed
                 entries = self._scan()
                 self._dispatch(entries, senders)
@@ -210,7 +210,11 @@ class Runner:
 
     def _sleep(self, entries: list[Entry], now: float, idle_end: float) -> float | None:
         """Seconds until a message is due by the clock, or idling ends; None to wait for a sender to finish."""
-        times = [max(entry.due, self._not_before.get(entry.id, 0.0)) for entry in entries if entry.id not in self._in_flight]
+        times = [
+            max(entry.due, self._not_before.get(entry.id, 0.0), self._sent.not_before(entry.id))
+            for entry in entries
+            if entry.id not in self._in_flight
+        ]
         future = [when - now for when in times if when > now]
         if self._tenancy.route is None:
             future.append(REREAD)
@@ -249,7 +253,7 @@ class Runner:
             if entry.size > LARGE:
                 self._large = {entry.id}
             past = history_of(self._spool, entry.id)
-            forwarded = (forwarding.FAILED, now) if entry.id in self._unrecorded else past.forwarded
+            forwarded = self._hand_overs.state(entry.id, past.forwarded, now)
             if given_up(forwarded, now):
                 self._spool.take_back(entry.id)
             done = (*past.sent_to, *self._reached.get(entry.id, ()))
@@ -287,17 +291,14 @@ class Runner:
         self._supervision.status(self._report.line([entry.id for entry in entries], failed, trouble))
 
     def _hand_over(self, queue_id: str, now: float) -> bool:
-        """Local root's mail goes to Proxmox's notification system though Graph takes none: its other targets may work."""
-        directory = self._tenancy.directory
-        if directory is None or queue_id in self._not_root or queue_id in self._unrecorded:
-            return False
+        """Local root's mail goes to Proxmox's notification system though Graph takes none."""
         past = history_of(self._spool, queue_id)
-        delivery = handed_over(self._spool, queue_id, directory, past.sent_to, past.forwarded, now)
-        if delivery is None:
-            self._not_root.add(queue_id)
-            return False
-        self._settle(queue_id, delivery)
-        return True
+        found = self._hand_overs.instead(queue_id, self._tenancy.directory, past.sent_to, past.forwarded, now)
+        if found is not None:
+            outcome, envelope = found
+            delivery = Delivery(outcome, envelope.arrived, (forwarding.LOCAL_ROOT,), past.sent_to, uid=envelope.uid)
+            self._settle(queue_id, delivery)
+        return found is not None
 
     def _put_off(self, queue_id: str, refusal: Outcome) -> None:
         """Settle a message without trying it, for a reason that others met."""
@@ -336,7 +337,7 @@ class Runner:
                 self._alarm.passed(now)
             self._successes += delivery.outcome.code != forwarding.CODE
             self._refused.pop(queue_id, None)
-            self._sent[queue_id] = delivery.reduced
+            self._sent.add(queue_id, keep=delivery.reduced)
             self._unlink(queue_id)
             self._shared.discard(queue_id)
             self._reached.pop(queue_id, None)
@@ -359,7 +360,7 @@ class Runner:
             except SpoolError as error:
                 self._say_once(str(error))
                 if verdict.outcome.code == forwarding.CODE:
-                    self._unrecorded.add(queue_id)  # what is not written down would be handed over again and again
+                    self._hand_overs.unrecorded(queue_id)
                 else:
                     self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
             if delivery.outcome.shared:
@@ -367,22 +368,10 @@ class Runner:
         self._on_settled(queue_id, verdict.state)
 
     def _unlink(self, queue_id: str) -> bool:
-        """Remove a sent message; False if it is gone. One that cannot be removed stays in _sent and is tried again."""
-        now = self._clock()
-        if self._not_before.get(queue_id, 0.0) > now:
-            return True
-        try:
-            if self._sent[queue_id]:
-                self._spool.keep(queue_id, now)
-            else:
-                self._spool.remove(queue_id)
-        except SpoolError as error:
-            self._not_before[queue_id] = now + SPOOL_TROUBLE_PAUSE
-            self._say_once(f"{queue_id}: sent, but cannot be removed from the queue: {error}")
-            return True
-        del self._sent[queue_id]
-        self._not_before.pop(queue_id, None)
-        return False
+        """Remove a sent message; is it still there?"""
+        if problem := self._sent.remove(queue_id, self._clock()):
+            self._say_once(problem)
+        return queue_id in self._sent
 
     def _release(self, *, forget: bool = False) -> None:
         """Try again at once what was put off for a reason that concerned every message and has passed."""
