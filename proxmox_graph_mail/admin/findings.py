@@ -261,8 +261,15 @@ def all_findings(*, offline: bool) -> Iterator[Finding]:
     found, findings = settings_found()
     yield from findings
     if found is not None:
-        for look in (*OFFLINE, *(() if offline else ONLINE)):
+        for look in OFFLINE:
             yield from _guarded(look.__name__, look(found))
+        for look in () if offline else ONLINE:
+            seen = []
+            for finding in _guarded(look.__name__, look(found)):
+                seen.append(finding.state)
+                yield finding
+            if FAIL in seen and look is not names:  # what comes next would only wait for the same (a proxy may know the names)
+                break
     for always in (queue, last_success, host):
         yield from _guarded(always.__name__, always())
 

@@ -55,14 +55,15 @@ class Record:
             pass  # a full or read-only disk: the journal has the line
 
     def read(self) -> list[dict[str, Any]]:
-        """The outcomes, oldest first; a line torn by a crash, or of another shape, is left out. Raises OSError, but not for a
-        file that is not there."""
+        """The outcomes, oldest first; a line torn by a crash, or of another shape, is left out. Raises PermissionError."""
         found: list[dict[str, Any]] = []
         for path in (self._older, self._path):
             try:
                 lines: Iterable[bytes] = plain(path, 2 * LIMIT).splitlines()
-            except FileNotFoundError:
-                continue
+            except PermissionError:
+                raise
+            except OSError:
+                continue  # there is none, or something else in its place
             for line in lines:
                 try:
                     outcome = json.loads(line)

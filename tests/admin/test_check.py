@@ -77,6 +77,15 @@ def test_what_is_wrong_is_named(
     assert words in f"{one['text']}: {one['remedy']}"
 
 
+def test_what_needs_a_broken_step_is_not_tried(online: Host, sandbox: Sandbox) -> None:
+    """Without a line there is no token to ask for, and no half minute to wait for it."""
+    online.settle(sandbox.settings(GRAPH_ENDPOINT="https://localhost:1"))
+    found = findings(online)
+    assert found["tls"]["state"] == "fail"
+    assert not {"token", "mailbox"} & found.keys()
+    assert "queue" in found
+
+
 def test_a_missing_permission_names_rbac_and_the_mailbox_fails(online: Host, sandbox: Sandbox) -> None:
     """The token's roles alone say nothing for certain."""
     sandbox.control(roles=[])

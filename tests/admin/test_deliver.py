@@ -1,5 +1,7 @@
 """`deliver`: what an MTA's pipe transport is told."""
 
+import pytest
+
 from tests.programs import Host, Sandbox, subjects
 
 MAIL = b"Subject: by pipe\nFrom: a@example.com\nTo: ops@example.com\n\nx\n"
@@ -38,6 +40,27 @@ def test_what_is_the_message_s_fault_is_given_back(online: Host, sandbox: Sandbo
     sandbox.control(refused=["bad@example.com"])
     done = online.admin("deliver", "--", "bad@example.com", stdin=MAIL)
     assert (done.returncode, done.stdout[:6]) == (69, "5.1.3 ")
+
+
+def test_whatever_breaks_us_the_mta_tries_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """70 would make Postfix give the mail back."""
+    import io
+    import sys
+
+    import typer
+
+    from proxmox_graph_mail.admin import deliver
+
+    def broken(*_: object) -> object:
+        raise KeyError("surprise")
+
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", "/nowhere")
+    monkeypatch.setattr(deliver, "_outcome", broken)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MAIL)))
+    with pytest.raises(typer.Exit) as end:
+        deliver.deliver(["ops@example.com"], "a@example.com")
+    assert end.value.exit_code == 75
+    assert capsys.readouterr().out.startswith("4.4.0 this program failed (KeyError)")
 
 
 def test_what_arrives_smaller_promises_no_original(online: Host, sandbox: Sandbox) -> None:

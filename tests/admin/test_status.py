@@ -128,6 +128,18 @@ def test_the_record_is_bounded(online: Host, sandbox: Sandbox, monkeypatch: pyte
     assert (len(rows[-1]["to"]), rows[-1]["recipients"], len(rows[-1]["subject"])) == (20, 50, 200)
 
 
+def test_what_lies_in_a_file_s_place_harms_nobody(online: Host) -> None:
+    """Root reads what the service user wrote: a link is not followed, a FIFO does not hang."""
+    import os
+
+    os.mkfifo(online.state / "outcomes.jsonl")
+    (online.state / "outcomes.1.jsonl").symlink_to("/dev/zero")
+    os.mkfifo(online.state / "alarm.json")
+    done = online.admin("status", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["alarm"] is None
+
+
 def test_one_mail_is_watched_on_its_way(online: Host, sandbox: Sandbox) -> None:
     """Into the queue, to Graph; with the time of each leg."""
     with online.runner():

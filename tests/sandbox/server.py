@@ -71,7 +71,7 @@ def application(world: World) -> Starlette:
         world.counts.token += 1
         return await entra.token(world, request)
 
-    async def send_mail(request: Request) -> Response:
+    async def send_mail(world: World, request: Request) -> Response:
         content = await request.body()
         mailbox = request.path_params["mailbox"]
         problem = graph.token_problem(world, request)
@@ -84,29 +84,17 @@ def application(world: World) -> Starlette:
         world.accept(mailbox, body, request_id, request.headers["client-request-id"])
         return Response(status_code=202, headers={"request-id": request_id})
 
-    async def counted_send_mail(request: Request) -> Response:
-        counts = world.counts
-        counts.sendmail += 1
-        counts.in_flight += 1
-        counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
-        try:
-            if counts.in_flight > graph.CONCURRENT:
-                text = "Application is over its MailboxConcurrency limit."
-                return graph.error(429, "ApplicationThrottled", text, {"Retry-After": "1"})
-            await asyncio.sleep(world.latency)
-            return await faulty("sendMail", send_mail)(request)
-        finally:
-            counts.in_flight -= 1
-
     def counted(on: str, handler: Callable[[World, Request], Awaitable[Response]]) -> Handler:
         async def handle(request: Request) -> Response:
             counts = world.counts
+            counts.sendmail += on == "sendMail"
             counts.in_flight += 1
             counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
             try:
                 if counts.in_flight > graph.CONCURRENT:
                     text = "Application is over its MailboxConcurrency limit."
                     return graph.error(429, "ApplicationThrottled", text, {"Retry-After": "1"})
+                await asyncio.sleep(world.latency if on == "sendMail" else 0)
                 return await faulty(on, lambda request: handler(world, request))(request)
             finally:
                 counts.in_flight -= 1
@@ -154,7 +142,7 @@ def application(world: World) -> Starlette:
         routes=[
             Route("/{tenant}/v2.0/.well-known/openid-configuration", faulty("discovery", discovery)),
             Route("/{tenant}/oauth2/v2.0/token", faulty("token", token), methods=["POST"]),
-            Route("/v1.0/users/{mailbox}/sendMail", counted_send_mail, methods=["POST"]),
+            Route("/v1.0/users/{mailbox}/sendMail", counted("sendMail", send_mail), methods=["POST"]),
             Route("/v1.0/users/{mailbox}/messages", counted("draft", drafts.create), methods=["POST"]),
             Route("/v1.0/users/{mailbox}/messages/{draft}", counted("delete", drafts.delete), methods=["DELETE"]),
             Route("/v1.0/users/{mailbox}/messages/{draft}/attachments", counted("attachment", drafts.attach), methods=["POST"]),
