@@ -1,20 +1,26 @@
-"""The names of this host, by which an address is local."""
+"""The names of this host and of its users, by files alone: DNS and name services may hang when alarms matter.
+
+`sendmail` imports this, so it loads nothing heavy.
+"""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True)
 class Host:
     """`name` is the node's short name, `fqdn` its full one; `names` are all domains, lower case, that mean this host;
-    `cluster` is its cluster's name."""
+    `cluster` is its cluster's name. Immutable by habit."""
 
-    name: str
-    fqdn: str
-    names: frozenset[str]
-    cluster: str = ""
+    __slots__ = ("cluster", "fqdn", "name", "names")
+
+    def __init__(self, *, name: str, fqdn: str, names: frozenset[str], cluster: str = "") -> None:
+        self.name = name
+        self.fqdn = fqdn
+        self.names = names
+        self.cluster = cluster
 
     def is_local(self, domain: str) -> bool:
         """Does mail for this domain stay with this host's users? A name without a dot never reaches Exchange Online."""
@@ -22,8 +28,10 @@ class Host:
         return domain in self.names or "." not in domain.strip("[]") or domain.endswith(".localdomain")
 
 
-def this_host(hosts: Path = Path("/etc/hosts"), mailname: Path = Path("/etc/mailname"), node: str | None = None) -> Host:
-    """This host, by uname(2), /etc/hosts and /etc/mailname; never by DNS, which may hang when alerts matter.
+def this_host(
+    hosts: str = "/etc/hosts", mailname: str = "/etc/mailname", node: str | None = None, cluster: str = ""
+) -> Host:  # fmt: skip
+    """This host, by uname(2), /etc/hosts and /etc/mailname.
 
     Proxmox writes its full name into /etc/hosts at installation, and removes /etc/mailname.
     """
@@ -37,12 +45,26 @@ def this_host(hosts: Path = Path("/etc/hosts"), mailname: Path = Path("/etc/mail
     mail_name = next((line.strip().lower() for line in _lines(mailname) if line.strip()), "")
     # /etc/mailname is often the organisation's domain: mail for it is not this host's.
     ours = mail_name if mail_name == short or mail_name.startswith(f"{short}.") else ""
-    names = frozenset(name for name in (node, short, fqdn, ours, "localhost", "localhost.localdomain") if name)
-    return Host(name=short, fqdn=fqdn or mail_name or node, names=names)
+    names = frozenset([name for name in (node, short, fqdn, ours, "localhost", "localhost.localdomain") if name])
+    return Host(name=short, fqdn=fqdn or mail_name or node, names=names, cluster=cluster)
 
 
-def _lines(path: Path) -> Iterable[str]:
+def login_name(uid: int) -> str:
+    """The login name of a uid by /etc/passwd alone: the name service may ask the network."""
     try:
-        return path.read_text("utf-8", "replace").splitlines()
+        with open("/etc/passwd", "rb") as passwd:
+            for line in passwd:
+                entry = line.split(b":")
+                if len(entry) > 2 and entry[2] == b"%d" % uid:
+                    return entry[0].decode("ascii", "replace")
+    except OSError:
+        pass  # then the number has to do
+    return f"uid{uid}"
+
+
+def _lines(path: str) -> "Iterable[str]":
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
     except OSError:
         return ()

@@ -14,6 +14,8 @@ import _socket  # socket imports selectors and enum, half of what a start of Pyt
 import os
 import time
 
+from proxmox_graph_mail import paths
+
 ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 """Severities of RFC 5424, 6.2.1."""
 
@@ -62,17 +64,12 @@ def _stamp() -> str:
     return f"{month} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
 
 
-def syslog_path() -> str:
-    """The syslog socket; `$PROXMOX_GRAPH_MAIL_SYSLOG` names another (a container's, a test's)."""
-    return os.environ.get("PROXMOX_GRAPH_MAIL_SYSLOG", "/dev/log")
-
-
 def _send(datagram: str) -> None:
     try:
         syslog = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         try:
             syslog.settimeout(TIMEOUT)
-            syslog.connect(syslog_path())
+            syslog.connect(paths.syslog())
             syslog.send(datagram.encode("utf-8", "backslashreplace")[:LIMIT])
         finally:
             syslog.close()

@@ -1,4 +1,4 @@
-"""How a text mail's HTML twin looks: rendered by a browser without a screen, light and dark, on a desk and on a phone.
+"""How a text mail's HTML page looks: rendered by a browser without a screen, light and dark, on a desk and on a phone.
 
 `make pictures` writes them into dist/pictures, to be looked at. Needs chromium, Debian's package.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from proxmox_graph_mail.graph.twin import twin
+from proxmox_graph_mail.graph.page import text_page
 from proxmox_graph_mail.message.parse import parse
 from tests.programs import TREE
 
@@ -80,7 +80,7 @@ def main() -> None:
         for window, width in (("desk", 900), ("phone", 390)):
             for dark in (False, True):
                 file = folder / f"{name}-{window}-{'dark' if dark else 'light'}.png"
-                picture(twin(text), file, width, dark=dark)
+                picture(text_page(text), file, width, dark=dark)
                 print(file)
 
 

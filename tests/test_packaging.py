@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import typer.main
 
 from proxmox_graph_mail import __version__
-from proxmox_graph_mail.admin.app import app
+from proxmox_graph_mail.admin.commands import app
 from proxmox_graph_mail.settings import Settings
 from tests.programs import LAUNCHER, PYTHON, TREE, Host, eventually
 
@@ -53,13 +54,16 @@ def test_completion_and_page_know_every_verb() -> None:
     completion = (PACKAGING / "bash-completion").read_text()
     page = (TREE / "docs" / "man" / "proxmox-graph-mail.8").read_text()
     command = typer.main.get_command(app)
-    verbs = {name for name, verb in command.commands.items() if not verb.hidden}  # type: ignore[attr-defined]
-    queue = set(command.commands["queue"].commands)  # type: ignore[attr-defined]
+    context = click.Context(command)
+    assert isinstance(command, click.Group)
+    verbs = set(command.list_commands(context))
+    groups = {name: command.get_command(context, name) for name in ("queue", "target")}
+    queue = set(groups["queue"].commands)  # type: ignore[union-attr]
     for depth, words in ((1, verbs), (2, queue)):
         offered = re.search(rf"{depth},\S+\) COMPREPLY=\(\$\(compgen -W '([^']*)'", completion)
         assert offered
         assert {word for word in offered[1].split() if not word.startswith("-")} == words
-    target = set(command.commands["target"].commands)  # type: ignore[attr-defined]
+    target = set(groups["target"].commands)  # type: ignore[union-attr]
     documented = set(re.findall(r"^\.It Cm (\w+(?: \w+)?)$", page, re.MULTILINE))
     nested = {f"{verb} {name}" for verb, names in (("queue", queue), ("target", target)) for name in names}
     assert documented == verbs - {"queue", "target"} | nested
@@ -99,7 +103,7 @@ def installed(host: Host) -> Path:
 
 def test_a_sendmail_that_begins_amid_an_upgrade_waits_for_its_modules(host: Host, installed: Path) -> None:
     """The script is the new version's already, its modules come a moment later: the mail is taken, with every byte."""
-    module = host.folder / "share" / "proxmox_graph_mail" / "spool.py"
+    module = host.folder / "share" / "proxmox_graph_mail" / "spool" / "store.py"
     module.rename(host.folder / "later")
     command = [PYTHON, "-IS", str(installed), "-odq", "root"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=host.env) as client:
@@ -115,7 +119,7 @@ def test_a_sendmail_that_begins_amid_an_upgrade_waits_for_its_modules(host: Host
 
 def test_a_sendmail_without_its_modules_says_75_and_drains(host: Host, installed: Path) -> None:
     """An installation that is broken for good: what to do is said, and no caller dies of EPIPE."""
-    (host.folder / "share" / "proxmox_graph_mail" / "spool.py").unlink()
+    (host.folder / "share" / "proxmox_graph_mail" / "spool" / "store.py").unlink()
     env = host.env | {"PROXMOX_GRAPH_MAIL_BEGUN": "49"}
     command = [PYTHON, "-IS", str(installed), "root"]
     done = subprocess.run(command, input=b"x" * 500_000, env=env, capture_output=True, check=False)

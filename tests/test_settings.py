@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import SettingsError
-from proxmox_graph_mail.settings import Settings, load, settings_files
-from proxmox_graph_mail.settings.files import CLUSTER_COPY
+from proxmox_graph_mail.settings import Settings, load
 
 GOOD = {
     "GRAPH_TENANT_ID": "example.onmicrosoft.com",
@@ -51,17 +51,17 @@ def load_from(_: Path) -> Settings:
     ("key", "value", "says"),
     [
         ("GRAPH_TENANT_ID", "nonsense", "neither a GUID nor a domain"),
-        ("GRAPH_CLIENT_ID", "x", "no GUID"),
+        ("GRAPH_CLIENT_ID", "x", "not a GUID"),
         ("GRAPH_CLIENT_SECRET", "5d8f6f0e-54c1-4b4c-8f0a-2b2f0a4bd4f1", "this is the secret's ID"),
-        ("GRAPH_SENDER", "pve", "no mail address"),
-        ("MAIL_TO", "root, a@example.com", "root is no mail address"),
+        ("GRAPH_SENDER", "pve", "not a mail address"),
+        ("MAIL_TO", "root, a@example.com", "root is not a mail address"),
         ("GRAPH_CLOUD", "moon", "'global', 'usgov', 'dod' or 'china'"),
         ("GRAPH_CREDENTIAL", "password", "'secret', 'certificate'"),
         ("GRAPH_ENDPOINT", "http://graph.example.com", "https:// URL"),
         ("GRAPH_ENDPOINT", "https://graph.microsoft.com/v1.0", "without tenant, version or path"),
         ("GRAPH_AUTHORITY", "ftp://x", "https:// URL"),
-        ("QUEUE_LIFETIME", "5", "no duration"),
-        ("QUEUE_LIFETIME", "0d", "no duration"),
+        ("QUEUE_LIFETIME", "5", "not a duration"),
+        ("QUEUE_LIFETIME", "0d", "not a duration"),
         ("CREDENTIAL_EXPIRES", "soon", "date"),
         ("GRAPH_SAVE_TO_SENT_ITEMS", "perhaps", "boolean"),
         ("GRAPH_CLIENT_CERTIFICATE", "app.pem", "absolute path"),
@@ -84,13 +84,13 @@ def test_a_bad_value_names_key_file_and_line(conf: Path, key: str, value: str, s
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ("GRAPH_SENDR=x\n", "line 5: GRAPH_SENDR: unknown key; is GRAPH_SENDER meant?"),
+        ("GRAPH_SENDR=x\n", "line 5: GRAPH_SENDR: unknown key; did you mean GRAPH_SENDER?"),
         ("mail_foo=x\n", "line 5: mail_foo: unknown key"),
         ("no equals sign\n", "line 5: not of the form KEY=value"),
         ("GRAPH_SENDER=b@example.com\n", "line 5: GRAPH_SENDER is set a second time (first in line 4)"),
         ("OTHER=fine\nGRAPH_X=1\n", "line 6: GRAPH_X: unknown key"),
-        ("MAILTO=x\n", "line 5: MAILTO: unknown key; is MAIL_TO meant?"),
-        ("TENANT_ID=x\n", "line 5: TENANT_ID: unknown key; is GRAPH_TENANT_ID meant?"),
+        ("MAILTO=x\n", "line 5: MAILTO: unknown key; did you mean MAIL_TO?"),
+        ("TENANT_ID=x\n", "line 5: TENANT_ID: unknown key; did you mean GRAPH_TENANT_ID?"),
     ],
 )
 def test_unknown_keys_and_lines(conf: Path, extra: str, says: str) -> None:
@@ -104,9 +104,9 @@ def test_unknown_keys_and_lines(conf: Path, extra: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("missing", "says"),
     [
-        ({"GRAPH_SENDER": None}, "GRAPH_SENDER: it is not set"),
-        ({"GRAPH_CLIENT_SECRET": None}, "GRAPH_CLIENT_SECRET missing"),
-        ({"GRAPH_TENANT_ID": None, "GRAPH_CLIENT_ID": None}, "GRAPH_TENANT_ID and GRAPH_CLIENT_ID missing"),
+        ({"GRAPH_SENDER": None}, "not set: GRAPH_SENDER"),
+        ({"GRAPH_CLIENT_SECRET": None}, "not set: GRAPH_CLIENT_SECRET"),
+        ({"GRAPH_TENANT_ID": None, "GRAPH_CLIENT_ID": None}, "not set: GRAPH_TENANT_ID, GRAPH_CLIENT_ID"),
     ],
 )
 def test_what_is_missing_is_named(conf: Path, missing: dict[str, None], says: str) -> None:
@@ -127,7 +127,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(conf: Path) -> None:
 
 def test_no_file_at_all_names_the_file(conf: Path) -> None:
     """A host that was never set up."""
-    with pytest.raises(SettingsError, match=r"conf \(no such file\): GRAPH_SENDER: it is not set"):
+    with pytest.raises(SettingsError, match=r"conf \(no such file\): not set: .*GRAPH_SENDER"):
         load()
 
 
@@ -179,10 +179,14 @@ def test_a_bad_credential_file_is_named(conf: Path, tmp_path: Path, monkeypatch:
         load()
 
 
-def test_the_host_s_file_comes_before_the_cluster_s() -> None:
+def test_the_host_s_file_comes_before_the_cluster_s(monkeypatch: pytest.MonkeyPatch) -> None:
     """First found wins per key; $PROXMOX_GRAPH_MAIL_CONFIG alone where it is set."""
-    assert [str(path) for path in settings_files({})] == ["/etc/proxmox-graph-mail.conf", str(CLUSTER_COPY)]
-    assert [str(path) for path in settings_files({"PROXMOX_GRAPH_MAIL_CONFIG": "/x"})] == ["/x"]
+    monkeypatch.delenv("PROXMOX_GRAPH_MAIL_CONFIG", raising=False)
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_HOST", "/h")
+    assert paths.settings_files() == ("/etc/proxmox-graph-mail.conf", "/h/cluster.conf")
+    assert paths.shown("/h/cluster.conf") == "/etc/pve/priv/proxmox-graph-mail.conf"
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_CONFIG", "/x")
+    assert paths.settings_files() == ("/x",)
 
 
 def test_the_alarm_s_command_is_found_in_settings_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,13 +200,11 @@ def test_the_alarm_s_command_is_found_in_settings_that_are_wrong(tmp_path: Path,
 
 def test_two_files_are_merged_key_by_key(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host's file need only hold what differs from the cluster's."""
-    from proxmox_graph_mail import settings
-
     monkeypatch.delenv("PROXMOX_GRAPH_MAIL_CONFIG")
-    write(tmp_path / "cluster")
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_HOST", str(tmp_path))
+    write(tmp_path / "cluster.conf")
     (tmp_path / "host").write_text("GRAPH_SENDER=node1@example.com\n")
-    monkeypatch.setattr(settings, "HOST_FILE", tmp_path / "host")
-    monkeypatch.setattr(settings, "CLUSTER_COPY", tmp_path / "cluster")
+    monkeypatch.setattr(paths, "HOST_SETTINGS", str(tmp_path / "host"))
     assert load().graph_sender == "node1@example.com"
     assert load().graph_tenant_id == "example.onmicrosoft.com"
 

@@ -2,33 +2,39 @@
 
 import ast
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from proxmox_graph_mail import errors
 from tests.programs import PYTHON, TREE, Host
 
 PACKAGE = TREE / "proxmox_graph_mail"
 
+BASE = {"errors", "files", "log", "paths"}
 INSIDE = {
-    "submission": {"submission", "spool", "incoming", "errors", "log"},
-    "spool": {"incoming", "errors"},
-    "incoming": {"errors"},
+    "paths": set(),
+    "files": set(),
     "errors": set(),
-    "log": set(),
     "host": set(),
-    "settings": {"settings", "errors"},
-    "proxmox": {"proxmox", "submission", "spool", "host", "errors", "log"},
-    "message": {"message", "submission", "host", "errors"},
-    "graph": {"graph", "message", "host", "errors"},
-    "delivery": {"delivery", "graph", "message", "submission", "host", "spool", "errors", "log"},
+    "log": {"paths"},
+    "rfc822": {"rfc822"},
+    "spool": {"spool"} | BASE,
+    "submission": {"submission", "spool", "rfc822", "host"} | BASE,
+    "message": {"message", "rfc822", "host"},
+    "settings": {"settings", "errors", "paths"},
+    "graph": {"graph", "message", "rfc822", "host", "errors", "files"},
+    "proxmox": {"proxmox"} | BASE,
+    "root_mail": {"root_mail", "spool", "rfc822", "message", "proxmox", "host"} | BASE,
+    "delivery": {"delivery", "graph", "message", "rfc822", "spool", "root_mail", "host"} | BASE,
 }
-"""Each room and what of the package it may import; admin may import everything."""
+"""Each room and what of the package it may import. admin may import everything, and is the only one that imports submission."""
 
 OUTSIDE = {"httpx": {"graph"}, "tenacity": {"graph"}, "msal": {"graph"}, "pydantic": {"settings"}, "typer": {"admin"},
-           "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox"}, "dotenv": {"settings"},
-           "cryptography": {"graph"}}  # fmt: skip
+           "click": {"admin"}, "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox", "root_mail"},
+           "dotenv": {"settings"}, "cryptography": {"graph"}}  # fmt: skip
 """Each library and the rooms it may be imported in."""
 
 HEAVY = {"httpx", "pydantic", "tenacity", "msal", "email", "logging", "argparse", "dataclasses", "pathlib", "asyncio",
@@ -55,7 +61,8 @@ def room(path: str) -> str:
 
 
 def test_a_room_imports_only_what_its_walls_allow() -> None:
-    """submission knows nothing but spool, errors and log; message and graph know nothing of the spool; …"""
+    """spool knows nothing but its base; nobody but admin knows submission; message and graph know nothing of the spool; …"""
+    assert {room(path) for path, _ in imports()} - {"__init__"} <= INSIDE.keys() | {"admin"}
     broken = [
         (path, module)
         for path, module in imports()
@@ -72,6 +79,47 @@ def test_a_library_is_imported_in_its_rooms_only() -> None:
         if module.split(".")[0] in OUTSIDE and room(path) not in OUTSIDE[module.split(".")[0]]
     ]
     assert broken == []
+
+
+def test_paths_and_variables_stand_in_one_place() -> None:
+    """Every PROXMOX_GRAPH_MAIL_* variable, and every path of ours, is paths.py's."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name != "paths.py":
+                assert not re.fullmatch(r"PROXMOX_GRAPH_MAIL_[A-Z]+", node.value), path
+                ours = r"/(?:var/(?:lib|spool)|run)/proxmox-graph-mail|/etc(?:/pve/priv)?/proxmox-graph-mail.conf"
+                assert not re.fullmatch(ours, node.value), path
+
+
+def test_no_file_is_long_and_no_function() -> None:
+    """300 lines, 40 lines; complexity is ruff's to judge (C901)."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        assert text.count("\n") <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 40, (path, node.name)
+
+
+def test_every_exception_is_in_the_tree() -> None:
+    """errors.py defines each, its docstring draws each, and each knows temporary, status and what to do."""
+    found = {
+        node.name: str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and any(re.search(r"(?:Error|Exception)$", ast.unparse(base)) for base in node.bases)
+    }
+    assert set(found.values()) == {"errors.py"}, found
+    drawn = re.findall(r"(\w+Error) ", errors.__doc__ or "")
+    assert sorted(drawn) == sorted(found)
+    for name in found:
+        kind = getattr(errors, name)
+        assert kind.remedy
+        assert not kind.remedy.endswith(".")
+        if not issubclass(kind, errors.RequestError):
+            row = re.search(rf"{name} +(yes|no|as told) +(\d+|as told)", errors.__doc__ or "")
+            assert row or kind is errors.MailError
+            assert row is None or row[1] == "as told" or (row[1] == "yes", int(row[2])) == (kind.temporary, kind.status)
 
 
 @pytest.mark.parametrize("argv", [["-odq", "--", "root"], ["-odq", "-t"]], ids=["argv", "-t"])
@@ -91,3 +139,23 @@ def test_sendmail_loads_nothing_heavy(host: Host, argv: list[str]) -> None:
     loaded = {name.split(".")[0] for name in done.stdout.decode().split()}
     assert "proxmox_graph_mail" in loaded
     assert loaded & HEAVY == set(), json.dumps(sorted(loaded))
+
+
+def test_the_queue_runner_loads_no_command_line_s_libraries_and_no_tokens_before_it_needs_one(online: Host) -> None:
+    """`run` on an empty queue: neither typer, rich, click, pygments nor MSAL and cryptography; with a mail, the latter two."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(TREE)!r}); sys.argv = ['proxmox-graph-mail', 'run', '--once']\n"
+        "from proxmox_graph_mail.admin.app import main\n"
+        "try: main()\n"
+        "finally: print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    for mails in (0, 1):
+        if mails:
+            assert online.sendmail("-odq", "root").returncode == 0
+        done = subprocess.run([PYTHON, "-I", "-c", code], env=online.env, capture_output=True, check=False, text=True)
+        loaded = set(done.stdout.split())
+        assert {"httpx", "pydantic"} <= loaded, done.stderr
+        assert loaded & {"typer", "rich", "click", "pygments"} == set()
+        assert ("msal" in loaded) is bool(mails)
+        assert mails or "cryptography" not in loaded
+    assert online.queue() == []

@@ -10,15 +10,6 @@ if __package__ in (None, ""):
     sys.path[:] = [path for path in sys.path if not (path.startswith("/usr/local/") and path.endswith("dist-packages"))]
     sys.dont_write_bytecode = __file__.startswith("/usr/")  # there the package compiles, and cleans up
 
-from proxmox_graph_mail import log
-
-try:
-    from proxmox_graph_mail.admin.app import main
-except ModuleNotFoundError as error:
-    # A detached pass has no other way to say it than the log.
-    reason = f"{sys.executable} has no module {error.name}: install the package, or use the programs of the virtual environment"
-    log.setup("admin", echo=True)
-    log.line(reason, log.ERR)
-    sys.exit(75)
+from proxmox_graph_mail.admin.app import main
 
 main()

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding, all_findings
-from proxmox_graph_mail.admin.wiring import become_service_user, refresh_facts
+from proxmox_graph_mail.admin.privileges import become_service_user, refresh_facts
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.spool.store import Spool
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding
+from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.admin.state import STATES, state
-from proxmox_graph_mail.admin.wiring import refresh_facts, require_root
 from proxmox_graph_mail.errors import UsageError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts, system

@@ -8,20 +8,22 @@ enhanced status code (RFC 3463), why.
 import hashlib
 import os
 import sys
-import threading
 import time
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from proxmox_graph_mail import log, settings
-from proxmox_graph_mail.admin.wiring import become_owner, route, state_path
-from proxmox_graph_mail.delivery.attempt import PARSE_LIMIT, send
+from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.admin.connection import relay_for_another_queue
+from proxmox_graph_mail.admin.privileges import become_owner
+from proxmox_graph_mail.delivery.attempt import send
+from proxmox_graph_mail.delivery.form import PARSE_LIMIT
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, MailError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.submission.envelope import Envelope
+from proxmox_graph_mail.settings import load
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.journal import NEW
 
 
 def deliver(
@@ -53,15 +55,13 @@ def deliver(
 def _outcome(data: bytes, sender: str, recipients: list[str]) -> Outcome:
     if len(data) > PARSE_LIMIT:
         return Outcome(Status.FAILED, f"larger than {PARSE_LIMIT >> 20} MB, the most that a mailbox may send", "TooLarge")
-    become_owner(state_path())  # run by root by hand: no token of root's, which the MTA's user could not use
+    become_owner(paths.state())  # run by root by hand: no token of root's, which the MTA's user could not use
     envelope = Envelope(sender=sender, recipients=tuple(recipients), uid=os.getuid(), arrived=time.time())
-    made, close = route(settings.load(), threading.Event())
-    # The MTA has delivered to its local users already, and has the original.
-    made = replace(made, directory=replace(made.directory, forward=False), keeps_original=False)
+    relay, close = relay_for_another_queue(load())
     # The same at every attempt, for a message that brings no Message-ID.
     queue_id = hashlib.sha256(data).hexdigest()[:18].upper()
     try:
-        delivery, _ = send(queue_id, envelope, data, len(data), made, (), time.time(), uncertain=False)
+        delivery = send(queue_id, envelope, data, len(data), relay, NEW, time.time())
     finally:
         close()
     outcome = delivery.outcome

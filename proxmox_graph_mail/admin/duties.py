@@ -8,24 +8,23 @@ the lowest name alone speaks of the credential.
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from proxmox_graph_mail import log, settings
-from proxmox_graph_mail.admin.wiring import directory, ends
-from proxmox_graph_mail.delivery import expiry
+from proxmox_graph_mail import files, log, paths
+from proxmox_graph_mail.admin.connection import address_book, ends
+from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import MailError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts
-from proxmox_graph_mail.settings.files import CLUSTER_FILE
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.settings import Settings, load, source
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.submission import mailq
-from proxmox_graph_mail.submission.envelope import Envelope
 
 WAITING = 86400.0
 """Seconds in the queue after which a message is reported."""
@@ -46,23 +45,23 @@ class Duties:
     def __call__(self) -> None:
         """Do what is due. Whatever is wrong, it raises nothing: mail goes on."""
         try:
-            found = settings.load()
+            settings = load()
             said = self._read()
-            now = said | self._expiry(found, said) | self._report(found, said)
+            now = said | self._credential(settings, said) | self._report(settings, said)
             if now != said:
                 self._write(now)
         except (MailError, OSError) as error:
             log.line(f"the daily duties are not done: {error}", log.WARNING)
 
-    def _expiry(self, found: settings.Settings, said: dict[str, Any]) -> dict[str, Any]:
-        end = ends(found)
+    def _credential(self, settings: Settings, said: dict[str, Any]) -> dict[str, Any]:
+        end = ends(settings)
         if end is None:
             return {}
         today = self._today()
-        stage = expiry.stage((end - today).days)
+        stage = credential_end.stage((end - today).days)
         if stage is None or not _speaks_for_the_cluster():
             return {}
-        text = expiry.words(found.graph_credential, end, today)
+        text = credential_end.words(settings.graph_credential, end, today)
         mark = [end.isoformat(), stage]
         if said.get("expiry") == mark:
             return {}
@@ -70,12 +69,12 @@ class Duties:
         log.line(f"warning: {text}: proxmox-graph-mail rotate", 2 if ended else log.WARNING)
         if not ended:
             host = this_host().name
-            remedy = expiry.REMEDIES.get(found.graph_credential, "Renew it.\n")
+            remedy = credential_end.REMEDIES.get(settings.graph_credential, "Renew it.\n")
             body = f"On {host} {text}. Then no mail leaves this host any more: no backup report, no alarm.\n\n{remedy}"
-            self._submit(found, f"{host}: {text}", body)
+            self._submit(settings, f"{host}: {text}", body)
         return {"expiry": mark}
 
-    def _report(self, found: settings.Settings, said: dict[str, Any]) -> dict[str, Any]:
+    def _report(self, settings: Settings, said: dict[str, Any]) -> dict[str, Any]:
         today = self._today().isoformat()
         if said.get("report") == today:
             return {}
@@ -87,7 +86,7 @@ class Duties:
         if not rows or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        lines = [f"{len(rows)} message(s) on {host} failed, are held, or wait for more than a day:", ""]
+        lines = [f"Not sent on {host}: {_counted(len(rows))} that failed, are held, or have waited for more than a day.", ""]
         for row in rows[:SHOWN]:
             lines += [
                 f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
@@ -96,12 +95,12 @@ class Duties:
         if len(rows) > SHOWN:
             lines.append(f"and {len(rows) - SHOWN} more")
         lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, ends this report.", ""]
-        self._submit(found, f"{host}: {len(rows)} message(s) not sent", "\n".join(lines))
+        self._submit(settings, f"{host}: {_counted(len(rows))} not sent", "\n".join(lines))
         return {"report": today}
 
-    def _submit(self, found: settings.Settings, subject: str, body: str) -> None:
+    def _submit(self, settings: Settings, subject: str, body: str) -> None:
         """Into the queue, for the administrator."""
-        people = directory(found).administrators()[0]
+        people = address_book(settings).administrators()[0]
         envelope = Envelope(
             sender="root", recipients=people, uid=os.getuid(), arrived=time.time(), full_name="proxmox-graph-mail", notify="never"
         )
@@ -112,16 +111,17 @@ class Duties:
 
     def _read(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._path.read_bytes())
+            found = json.loads(files.read_plain(str(self._path), 1 << 16))
         except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
     def _write(self, now: dict[str, Any]) -> None:
-        descriptor, name = tempfile.mkstemp(prefix=".duties-", dir=self._path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(now, file)
-        os.replace(name, self._path)
+        files.replace(str(self._path), json.dumps(now).encode())
+
+
+def _counted(number: int) -> str:
+    return f"{number} message{'' if number == 1 else 's'}"
 
 
 def _age(row: dict[str, Any], now: float) -> float:
@@ -131,6 +131,8 @@ def _age(row: dict[str, Any], now: float) -> float:
 def _speaks_for_the_cluster() -> bool:
     """Is the credential this host's own, or is this the cluster's first node?"""
     nodes = facts.known().nodes
-    origins = settings.origins()
-    shared = str(CLUSTER_FILE) in (origins.get("graph_client_secret"), origins.get("credential_expires"))
+    values = source().values
+    shared = any(
+        key in values and values[key].file == paths.CLUSTER_SETTINGS for key in ("graph_client_secret", "credential_expires")
+    )
     return not (shared and nodes) or this_host().name == min(node.lower() for node in nodes)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from proxmox_graph_mail.errors import DataError
-from proxmox_graph_mail.graph.outcome import ENTRA, GRAPH, Status
+from proxmox_graph_mail.graph.codes import ENTRA, GRAPH
+from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.log import printable
 
 _WORDS = {
@@ -30,8 +31,8 @@ def explain(code: Annotated[str, typer.Argument(metavar="CODE", show_default=Fal
     if row is None:
         names = [*GRAPH, *(f"AADSTS{number}" for number in ENTRA)]
         near = difflib.get_close_matches(code, names, 1)
-        hint = f"is {near[0]} meant?" if near else "https://login.microsoftonline.com/error looks AADSTS codes up"
-        raise DataError(f"{printable(code)[:80]}: no code that this program knows; {hint}")
+        hint = f"did you mean {near[0]}?" if near else "https://login.microsoftonline.com/error looks AADSTS codes up"
+        raise DataError(f"{printable(code)[:80]}: not a code that this program knows; {hint}")
     print(f"{row.meaning[0].upper()}{row.meaning[1:]}.")
     if row.remedy:
         print(f"What to do: {row.remedy}.")

@@ -3,25 +3,26 @@
 import os
 import pwd
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from proxmox_graph_mail import paths
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.wiring import credential, directory, ends, route, state_path
+from proxmox_graph_mail.admin.connection import Connection, address_book, credential_of, ends, state_directory
 from proxmox_graph_mail.delivery.record import Record
-from proxmox_graph_mail.errors import MailError, SettingsError
-from proxmox_graph_mail.graph import http, probe
-from proxmox_graph_mail.graph.credential import CredentialError
+from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, MailError, SettingsError
+from proxmox_graph_mail.graph import probe
+from proxmox_graph_mail.graph.application import check_object_id
+from proxmox_graph_mail.graph.message import LARGE
 from proxmox_graph_mail.graph.outcome import Status
-from proxmox_graph_mail.graph.token_cache import TokenCache
 from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.settings import Settings
-from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission import forwarding, mailq
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.submission import mailq
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SKEW_WARN, SKEW_FAIL = 60.0, 300.0
@@ -52,20 +53,20 @@ def settings_found() -> tuple[Settings | None, list[Finding]]:
             return None, [Finding("settings", WARN, text, "proxmox-graph-mail test tries a mail")]
         return None, [Finding("settings", FAIL, str(error), "correct it, or run proxmox-graph-mail setup")]
     by_place: dict[str, list[str]] = {}
-    for key, place in settings_module.origins().items():
-        by_place.setdefault(place, []).append(key.upper())
+    for key, value in settings_module.source().values.items():
+        by_place.setdefault(value.file or value.place, []).append(key.upper())
     text = "; ".join(f"{', '.join(sorted(keys))} from {place}" for place, keys in by_place.items())
     return found, [Finding("settings", OK, text)]
 
 
-def file_modes(found: Settings) -> Iterator[Finding]:
+def file_modes(settings: Settings) -> Iterator[Finding]:
     """Who may read the secret."""
     bad = False
-    for path in (*settings_module.settings_files(os.environ), found.graph_client_certificate):
+    for path in (*settings_module.files(), settings.graph_client_certificate):
         try:
             status = os.stat(path) if path else None
         except OSError as error:
-            if path == found.graph_client_certificate:
+            if path == settings.graph_client_certificate:
                 bad = True
                 yield Finding(
                     "files", FAIL, f"{path}: {error.strerror}", "put the certificate there, or correct GRAPH_CLIENT_CERTIFICATE"
@@ -95,19 +96,19 @@ def _service_may_read(status: os.stat_result) -> bool:
     )
 
 
-def administrator(found: Settings) -> Iterator[Finding]:
+def administrator(settings: Settings) -> Iterator[Finding]:
     """Who gets root's mail, and why."""
-    book = directory(found)
+    book = address_book(settings)
     people, source, warnings = book.administration()
-    forwarded = "; root's mail is handed to Proxmox's notification system" if book.forward else ""
-    text = f"{', '.join(people)} (by {source}){forwarded}"
+    handed_over = "; root's mail is handed to Proxmox's notification system" if book.hands_over_root else ""
+    text = f"{', '.join(people)} (by {source}){handed_over}"
     yield Finding("admin", WARN if warnings else OK, text, "set MAIL_TO" if warnings else "")
 
 
-def expiry(found: Settings) -> Iterator[Finding]:
+def credential(settings: Settings) -> Iterator[Finding]:
     """The credential's end."""
-    end = ends(found)
-    kind = found.graph_credential
+    end = ends(settings)
+    kind = settings.graph_credential
     if end is None:
         if kind == "secret":
             yield Finding(
@@ -122,89 +123,84 @@ def expiry(found: Settings) -> Iterator[Finding]:
     yield Finding("expiry", state, text, "proxmox-graph-mail rotate" if state != OK else "")
 
 
-def names(found: Settings) -> Iterator[Finding]:
+def names(settings: Settings) -> Iterator[Finding]:
     """DNS, and the proxy."""
-    cloud = credential(found).cloud
+    cloud = credential_of(settings).cloud
     for url in dict.fromkeys((cloud.authority, cloud.endpoint)):
         host = urlsplit(url).hostname or ""
         try:
             yield Finding("dns", OK, f"{host} is {', '.join(probe.addresses(host)[:2])}")
         except (OSError, TimeoutError) as error:
-            through = WARN if found.https_proxy.get_secret_value() else FAIL  # the proxy resolves it
+            through = WARN if settings.proxy() else FAIL  # the proxy resolves it
             reason = getattr(error, "strerror", None) or "the resolver does not answer"
             yield Finding("dns", through, f"{host}: {reason}", "look at /etc/resolv.conf")
-    if proxy := found.https_proxy.get_secret_value():
+    if proxy := settings.proxy():
         host = urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname or "?"
         yield Finding("proxy", OK, f"through {host}")
 
 
-def connections(found: Settings) -> Iterator[Finding]:
+def connections(settings: Settings) -> Iterator[Finding]:
     """TLS, whose certificate, and the clock."""
-    who = credential(found)
-    hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
     skew: float | None = None
-    with http.client(found.graph_ca_file, found.https_proxy.get_secret_value(), found.no_proxy, hosts) as client:
-        for url in dict.fromkeys((who.cloud.authority, who.cloud.endpoint)):
+    with Connection(settings, None) as connection:
+        cloud = connection.credential.cloud
+        for url in dict.fromkeys((cloud.authority, cloud.endpoint)):
             host = urlsplit(url).hostname or ""
-            answer = probe.greet(client, url, proxied=http.proxied(client, url))
-            if isinstance(answer, str):
-                issuer = probe.issuer_of(host, urlsplit(url).port or 443) if "not trusted" in answer else ""
-                yield Finding("tls", FAIL, answer, f"the certificate is made by {issuer}" if issuer else "")
+            try:
+                answer = probe.greet(connection.wire, url)
+            except ConnectionFailedError as error:
+                untrusted = error.code == "CertificateNotTrusted"
+                issuer = probe.issuer_of(host, urlsplit(url).port or 443) if untrusted else ""
+                yield Finding("tls", FAIL, str(error), f"the certificate is made by {issuer}" if issuer else "")
                 continue
             known = any(name in answer.issuer.lower() for name in probe.MICROSOFT_CAS) or not answer.issuer
             said = f"{host}: certificate made by {answer.issuer or 'nobody (plain http)'}"
-            yield Finding(
-                "tls", OK if known else WARN, said, "" if known else "something between here and Microsoft reads the traffic"
-            )
+            remedy = "" if known else "something between here and Microsoft reads the traffic"
+            yield Finding("tls", OK if known else WARN, said, remedy)
             skew = answer.skew if answer.skew is not None else skew
     if skew is not None:
         state = FAIL if abs(skew) > SKEW_FAIL else WARN if abs(skew) > SKEW_WARN else OK
-        way = "ahead of" if skew > 0 else "behind"
-        text = f"{abs(skew):.0f} s {way} Microsoft's" if abs(skew) >= 2 else "right"
+        text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Microsoft's" if abs(skew) >= 2 else "right"
         yield Finding("clock", state, text, "let chrony or systemd-timesyncd set it" if state != OK else "")
 
 
-def token(found: Settings) -> Iterator[Finding]:
+def token(settings: Settings) -> Iterator[Finding]:
     """A token, and what it permits."""
-    who = credential(found)
-    hosts = [urlsplit(url).hostname or "" for url in (who.cloud.authority, who.cloud.endpoint)]
-    with http.client(found.graph_ca_file, found.https_proxy.get_secret_value(), found.no_proxy, hosts) as client:
-        cache = TokenCache(state_path(), who, client)
-        cache.forget_refusal()
+    with Connection(settings, state_directory()) as connection:
+        connection.tokens.forget_refusal()
         try:
-            got = cache.get()
+            got = connection.tokens.get()
         except CredentialError as error:
-            yield Finding("token", FAIL, error.outcome.reason)
+            yield Finding("token", FAIL, str(error))
             return
-    held = probe.claims(got.value)
-    roles = [str(role) for role in held.get("roles", ())] if isinstance(held.get("roles", ()), list) else []
-    text = f"for app {held.get('appid', found.graph_client_id)} in tenant {held.get('tid', found.graph_tenant_id)}"
+    held, roles = got.claims(), got.roles
+    text = f"for app {held.get('appid', settings.graph_client_id)} in tenant {held.get('tid', settings.graph_tenant_id)}"
     if "Mail.Send" in roles:
         yield Finding("token", OK, f"{text}, with {', '.join(roles)}")
     else:
         remedy = "with RBAC for Applications that is as it should be; else grant Mail.Send with admin consent"
         yield Finding("token", WARN, f"{text}, without Mail.Send", remedy)
     if "Mail.ReadWrite" not in roles and "Mail.Send" in roles:
-        yield Finding(
-            "large mail", OK, "over 3 MB it arrives smaller, with a note; the permission Mail.ReadWrite lets it arrive whole"
-        )
-
-
-def mailbox(found: Settings) -> Iterator[Finding]:
-    """Does Graph let the app send as the mailbox? A message without recipients is refused either way, and tells."""
-    made, close = route(found, threading.Event())
+        text = f"over {LARGE} it arrives smaller, with a note; the permission Mail.ReadWrite lets it arrive whole"
+        yield Finding("large mail", OK, text)
     try:
-        outcome = made.mailer.send_mail(found.graph_sender, b'{"message":{"subject":"check","toRecipients":[]}}')
-    finally:
-        close()
-    if outcome.code in ("ErrorInvalidRecipients", "UnableToDeserializePostBody", "RequestBodyRead"):
-        yield Finding("mailbox", OK, f"Graph lets the app send as {found.graph_sender}")
+        check_object_id(settings.graph_object_id, got)
+    except SettingsError as error:
+        yield Finding("renewal", FAIL, str(error))
+
+
+def mailbox(settings: Settings) -> Iterator[Finding]:
+    """Does Graph let the app send as the mailbox?"""
+    sender = settings.graph_sender
+    with Connection(settings, state_directory()) as connection:
+        outcome = connection.mailbox().probe()
+    if outcome.status is Status.SENT:
+        yield Finding("mailbox", OK, f"Graph lets the app send as {sender}")
     elif outcome.status in (Status.HELD, Status.TRANSIENT):
-        yield Finding("mailbox", FAIL if outcome.status is Status.HELD else WARN, f"{found.graph_sender}: {outcome.reason}")
+        yield Finding("mailbox", FAIL if outcome.status is Status.HELD else WARN, f"{sender}: {outcome.reason}")
     else:
-        yield Finding(
-            "mailbox", WARN, f"{found.graph_sender}: no clear answer ({outcome.reason})", "proxmox-graph-mail test tries a mail"
-        )
+        text = f"{sender}: no clear answer ({outcome.reason})"
+        yield Finding("mailbox", WARN, text, "proxmox-graph-mail test tries a mail")
 
 
 def queue() -> Iterator[Finding]:
@@ -233,7 +229,7 @@ def queue() -> Iterator[Finding]:
 
 def last_success() -> Iterator[Finding]:
     """When Graph last took a mail."""
-    times = [row["time"] for row in Record(state_path()).read() if row["state"] == "sent" and row["code"] != forwarding.CODE]
+    times = [row["time"] for row in Record(Path(paths.state())).read() if row["state"] == "sent" and not row["relay"]]
     text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(times[-1])) if times else "never, as far as the record goes back"
     yield Finding("last success", OK, text)
 
@@ -245,7 +241,7 @@ def host() -> Iterator[Finding]:
         mine = owner == "proxmox-graph-mail"
         text = f"/usr/sbin/sendmail is of the package {owner}"
         yield Finding("sendmail", OK if mine else WARN, text, "" if mine else "mail of this host does not come to us")
-    inactive = system.inactive_units(forwarding=bool(facts.known().forward))
+    inactive = system.inactive_units(hand_over=bool(facts.known().forward_program))
     if inactive:
         yield Finding("units", FAIL, f"not active: {', '.join(inactive)}", f"systemctl enable --now {' '.join(inactive)}")
     elif inactive is not None:
@@ -253,7 +249,7 @@ def host() -> Iterator[Finding]:
 
 
 ONLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (names, connections, token, mailbox)
-OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, administrator, expiry)
+OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, administrator, credential)
 
 
 def all_findings(*, offline: bool) -> Iterator[Finding]:

@@ -5,11 +5,12 @@ import re
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from proxmox_graph_mail.admin.wiring import state_path
+from proxmox_graph_mail import paths
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import PrivilegeError, UsageError
 from proxmox_graph_mail.log import printable
@@ -37,9 +38,9 @@ def log(
         raise UsageError(f"{printable(state)}: an outcome is one of {', '.join(STATES)}")
     begin = _begin(since) if since else 0.0
     try:
-        found = Record(state_path()).read()
+        found = Record(Path(paths.state())).read()
     except PermissionError:
-        raise PrivilegeError("only root and the service user may see what was sent; try it with sudo") from None
+        raise PrivilegeError("only root and the service user may see what was sent") from None
     rows = [row for row in found if row["time"] >= begin and (not state or row["state"] == state) and _is_for(row, to)][-number:]
     if as_json:
         print(json.dumps([row | {"time": stamp(row["time"]), "arrived": stamp(row["arrived"])} for row in rows], indent=1))
@@ -64,4 +65,4 @@ def _begin(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise UsageError(f"{printable(text)}: no date (2026-11-24) and no age (2d, 12h, 30m)") from None
+        raise UsageError(f"{printable(text)}: neither a date (2026-11-24) nor an age (2d, 12h, 30m)") from None

@@ -4,26 +4,28 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from proxmox_graph_mail import settings
-from proxmox_graph_mail.admin.wiring import directory
+from proxmox_graph_mail.admin.connection import address_book
 from proxmox_graph_mail.delivery.attempt import prepared
-from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.errors import DataError, FileError
+from proxmox_graph_mail.files import open_plain
 from proxmox_graph_mail.graph.fitting import fit, fits, megabytes
 from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, REQUEST_LIMIT, graph_message, sorted_attachments
 from proxmox_graph_mail.graph.mime import MIME_LIMIT
+from proxmox_graph_mail.host import login_name
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.mail import Mail
-from proxmox_graph_mail.spool import Spool, is_id
+from proxmox_graph_mail.message.recipients import LOCAL_ROOT, AddressBook
+from proxmox_graph_mail.rfc822.header import header_recipients
+from proxmox_graph_mail.settings import load_visible
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.spool.store import Spool, is_id
 from proxmox_graph_mail.submission import mailq
-from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
-from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
-from proxmox_graph_mail.submission.header import header_recipients
-from proxmox_graph_mail.submission.login import login_name
 
 Source = Annotated[str, typer.Argument(metavar="[FILE|ID]", show_default=False)]
 
@@ -39,39 +41,46 @@ def preview(
     Example: proxmox-graph-mail preview --to root report.eml
     """
     queue_id, envelope, data = _read(source, recipients or [])
-    found = settings.load_visible()
-    book = directory(found)
-    mail, people, at = prepared(queue_id, envelope, data, book, found.graph_sender, time.time())
+    settings = load_visible()
+    book = address_book(settings)
+    mail, people, at = prepared(queue_id, envelope, data, book, settings.graph_sender, time.time())
     many = min(len(people), RECIPIENT_LIMIT)
     fitted = fit(mail, REQUEST_LIMIT, many)
     message = graph_message(fitted.mail, people, at, notes=fitted.notes)
     if page is not None:
-        page.write_text(message["body"]["content"], "utf-8")
+        try:
+            page.write_text(message["body"]["content"], "utf-8")
+        except OSError as error:
+            raise FileError(f"cannot write {printable(str(page))}: {error.strerror}") from error
     if as_json:
         print(json.dumps(message, indent=1, ensure_ascii=False))
         return
-    for name, value in _summary(message):
+    rows = [
+        *_summary(message),
+        *_reasons(envelope, book),
+        *(("nothing to", f"{one} is not a mail address") for one in people.invalid),
+    ]
+    rows += [("form", _form(mail, settings.mail_format, len(data), many)), ("body", _body(mail)), *_attached(mail)]
+    rows += [("smaller", note) for note in fitted.notes] + [("repaired", defect) for defect in mail.defects]
+    for name, value in rows:
         print(printable(f"{name + ':':<12}{value}"))
+
+
+def _reasons(envelope: Envelope, book: AddressBook) -> Iterator[tuple[str, str]]:
+    """Why a recipient is somebody else."""
     for recipient in envelope.recipients:
         resolved, warnings = book.resolve(recipient)
         if resolved != (recipient,):
-            names = ["Proxmox's notification system" if to == LOCAL_ROOT and book.forward else to for to in resolved]
-            print(printable(f"{'because:':<12}{recipient} is {', '.join(names)}"))
-        for warning in warnings:
-            print(printable(f"{'warning:':<12}{warning}"))
-    for address in people.invalid:
-        print(printable(f"{'nothing to:':<12}{address} is no mail address"))
-    print(f"{'form:':<12}{_form(mail, found.mail_format, len(data), many)}")
-    print(f"{'body:':<12}{_body(mail)}")
+            names = ["Proxmox's notification system" if to == LOCAL_ROOT and book.hands_over_root else to for to in resolved]
+            yield "because", f"{recipient} is {', '.join(names)}"
+        yield from (("warning", warning) for warning in warnings)
+
+
+def _attached(mail: Mail) -> Iterator[tuple[str, str]]:
     inline, others = sorted_attachments(mail)
     for word, attachments in (("inline", inline), ("attached", others)):
         for attachment in attachments:
-            size = megabytes(len(attachment.content))
-            print(printable(f"{word + ':':<12}{attachment.name} ({attachment.content_type}, {size})"))
-    for note in fitted.notes:
-        print(printable(f"{'smaller:':<12}{note}"))
-    for defect in mail.defects:
-        print(printable(f"{'repaired:':<12}{defect}"))
+            yield word, f"{attachment.name} ({attachment.content_type}, {megabytes(len(attachment.content))})"
 
 
 def _read(source: str, recipients: list[str]) -> tuple[str, Envelope, bytes]:
@@ -82,7 +91,7 @@ def _read(source: str, recipients: list[str]) -> tuple[str, Envelope, bytes]:
         path = spool.locate(source)
         if path is None:
             raise DataError(f"{source}: no such message; proxmox-graph-mail queue list shows them")
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        with open(open_plain(path), "rb") as file:
             return source, decode(file.readline(LINE_LIMIT)), file.read()
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()

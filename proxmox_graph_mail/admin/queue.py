@@ -13,18 +13,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from proxmox_graph_mail import log
+from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.admin.privileges import become_service_user
 from proxmox_graph_mail.admin.run import serve
-from proxmox_graph_mail.admin.wiring import become_service_user
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, UsageError
-from proxmox_graph_mail.graph.outcome import GRAPH
+from proxmox_graph_mail.graph.codes import GRAPH
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.spool import Spool, is_id
+from proxmox_graph_mail.rfc822.header import fields
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT
+from proxmox_graph_mail.spool.lock import lock as take_lock
+from proxmox_graph_mail.spool.store import Spool, is_id
+from proxmox_graph_mail.spool.wake import wake, wake_or_pass
+from proxmox_graph_mail.spool.watch import Watch, outcome_of
 from proxmox_graph_mail.submission import mailq
-from proxmox_graph_mail.submission.envelope import LINE_LIMIT
-from proxmox_graph_mail.submission.header import fields
-from proxmox_graph_mail.submission.outcome import Watch, outcome_of
-from proxmox_graph_mail.submission.wake import default_run, wake, wake_or_pass
 
 app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
@@ -59,12 +61,12 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
     row = next((row for row in mailq.listing(spool) if row["id"] == queue_id), None)
     if row is None:
         raise DataError(f"{printable(queue_id)}: no such message; it may have been sent meanwhile")
-    history = mailq.history(spool.read_log(queue_id, failed=failed))
+    history = journal.events(spool.failed if failed else spool.queue, queue_id)
     with open(spool.open(queue_id, failed=failed), "rb") as file:
         file.readline(LINE_LIMIT)
         header = [(name.decode("ascii"), value.decode("utf-8", "replace")) for name, value in fields(file.read(SHOW_LIMIT))]
     if as_json:
-        print(json.dumps(row | {"history": history, "header": header}, indent=1))
+        print(json.dumps(row | {"history": [event._asdict() for event in history], "header": header}, indent=1))
         return
     for key in ("id", "state", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"):
         value = row[key]
@@ -77,8 +79,9 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
     if history:
         print()
     for event in history:
-        print(printable(f"{mailq.stamp(float(event.get('time', 0)))}  {event.get('status')}  {event.get('reason', '')}"))
-    print(printable(f"\nWhat to do: {_advice(row['state'], queue_id, str(history[-1].get('code', '')) if history else '')}"))
+        print(printable(f"{mailq.stamp(event.time)}  {event.state}  {event.reason}"))
+    print()
+    print(printable(f"What to do: {_advice(row['state'], queue_id, history[-1].code if history else '')}"))
 
 
 def _advice(state: str, queue_id: str, code: str) -> str:
@@ -138,8 +141,8 @@ def retry(ids: Ids) -> None:
         else:
             spool.defer(queue_id, 0)
     spool.urge()
-    wake_or_pass(spool, default_run())
-    print(f"{len(chosen)} to be tried now")
+    wake_or_pass(spool, paths.run())
+    print(f"{_counted(len(chosen))} will be retried now")
 
 
 @app.command()
@@ -156,14 +159,14 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"this deletes {len(chosen)} unsent message(s); say --yes")
-        typer.confirm(f"Delete {len(chosen)} unsent message(s)?", abort=True)
+            raise UsageError(f"this deletes {_counted(len(chosen))} for good, unsent; confirm with --yes")
+        typer.confirm(f"Delete {_counted(len(chosen))} for good, unsent?", abort=True)
     uid = os.getuid()
     become_service_user(spool)
     for queue_id in chosen:
         spool.remove(queue_id, failed=_is_failed(spool, queue_id))
         log.line(f"{queue_id}: removed unsent by uid={uid}", log.NOTICE)
-    print(f"{len(chosen)} removed")
+    print(f"{_counted(len(chosen))} removed")
 
 
 @app.command()
@@ -214,8 +217,8 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
 
     begun = time.monotonic()
     while True:
-        listened = wake(default_run())  # by a runner, or by systemd, which starts one
-        lock = spool.lock()
+        listened = wake(paths.run())  # by a runner, or by systemd, which starts one
+        lock = take_lock(spool.root)
         if lock is not None and not (listened and time.monotonic() - begun < RUNNER_START):
             serve(spool, once=True, lock=lock, on_settled=settled)
             return
@@ -242,6 +245,10 @@ def _chosen(spool: Spool, ids: list[str]) -> list[str]:
         if queue_id not in known:
             raise DataError(f"{printable(queue_id)}: no such message; proxmox-graph-mail queue list shows them")
     return list(dict.fromkeys(ids))
+
+
+def _counted(number: int) -> str:
+    return f"{number} message{'' if number == 1 else 's'}"
 
 
 def _is_failed(spool: Spool, queue_id: str) -> bool:

@@ -4,12 +4,11 @@ from typing import Annotated
 
 import typer
 
-from proxmox_graph_mail import settings
-from proxmox_graph_mail.admin.wiring import directory
+from proxmox_graph_mail.admin.connection import address_book
 from proxmox_graph_mail.errors import EX_DATAERR
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.message.recipients import is_address
-from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
+from proxmox_graph_mail.message.recipients import LOCAL_ROOT, is_address
+from proxmox_graph_mail.settings import load_visible
 
 
 def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")]) -> None:
@@ -17,17 +16,17 @@ def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")])
 
     Example: proxmox-graph-mail route root
     """
-    book = directory(settings.load_visible())
+    book = address_book(load_visible())
     bad = False
     for address in addresses:
         found, warnings = book.resolve(address)
         for target in found:
-            if target == LOCAL_ROOT and book.forward:
+            if target == LOCAL_ROOT and book.hands_over_root:
                 print(printable(f"{address} -> Proxmox's notification system"))
                 continue
             good = is_address(target)
             bad = bad or not good
-            print(printable(f"{address} -> {target}{'' if good else '  (no mail address: gets nothing)'}"))
+            print(printable(f"{address} -> {target}{'' if good else '  (not a mail address: gets nothing)'}"))
         for warning in warnings:
             print(printable(f"{address}: {warning}"))
     raise typer.Exit(EX_DATAERR if bad else 0)

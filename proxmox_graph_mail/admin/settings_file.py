@@ -3,21 +3,21 @@
 import grp
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from proxmox_graph_mail import files, paths
 from proxmox_graph_mail.errors import SettingsError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+~=-]*")
-EXAMPLE = Path("/usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.example")
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
     """Set keys (upper case) in a settings file; an empty value takes the key away. Raises SettingsError."""
     try:
         before = path.read_text("utf-8") if path.exists() else ""
-        text = changed(before or (EXAMPLE.read_text("utf-8") if EXAMPLE.exists() else ""), values)
+        example = Path(paths.EXAMPLE_SETTINGS)
+        text = changed(before or (example.read_text("utf-8") if example.exists() else ""), values)
         replace(path, text)
     except OSError as error:
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
@@ -51,25 +51,15 @@ def quoted(value: str) -> str:
 def replace(path: Path, text: str) -> None:
     """Write the file: 0640 of root and the service group; in /etc/pve the cluster's file system says whose. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if not str(path).startswith("/etc/pve/"):
-                _give_to_service_group(file.fileno())
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
+    group = _service_group()
+    if str(path).startswith("/etc/pve/") or group is None or os.geteuid() != 0:
+        files.replace(str(path), text.encode())  # no package, no service user: it stays 0600 of whoever runs this
+    else:
+        files.replace(str(path), text.encode(), mode=0o640, owner=(0, group))
 
 
-def _give_to_service_group(descriptor: int) -> None:
+def _service_group() -> int | None:
     try:
-        group = grp.getgrnam("proxmox-graph-mail").gr_gid
+        return grp.getgrnam("proxmox-graph-mail").gr_gid
     except KeyError:
-        return  # no package, no service user: it stays 0600 of whoever runs this
-    if os.geteuid() == 0:
-        os.fchown(descriptor, 0, group)
-        os.fchmod(descriptor, 0o640)
+        return None

@@ -2,26 +2,23 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from proxmox_graph_mail import settings
+from proxmox_graph_mail import paths, settings
 from proxmox_graph_mail.admin import settings_file
+from proxmox_graph_mail.admin.ask import Answers, secret_from
+from proxmox_graph_mail.admin.connection import Connection, address_book
+from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.admin.test import send_test
-from proxmox_graph_mail.admin.wiring import credential, directory, refresh_facts, require_root
-from proxmox_graph_mail.errors import EX_CONFIG, SettingsError, UsageError
-from proxmox_graph_mail.graph import certificate, probe
-from proxmox_graph_mail.graph.credential import CredentialError
-from proxmox_graph_mail.graph.http import client as http_client
+from proxmox_graph_mail.errors import EX_CONFIG, CredentialError, FileError, UsageError
+from proxmox_graph_mail.graph import certificate
+from proxmox_graph_mail.graph.application import check_object_id
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.proxmox import facts
-from proxmox_graph_mail.settings.files import CLUSTER_FILE, HOST_FILE
-
-CERTIFICATE = Path("/etc/proxmox-graph-mail.pem")
 
 
 def setup(
@@ -30,7 +27,7 @@ def setup(
     sender: Annotated[str, typer.Option("--sender", metavar="ADDRESS", help="The mailbox to send as.")] = "",
     mail_to: Annotated[str, typer.Option("--mail-to", metavar="ADDRESS", help="Who gets mail for root and local users.")] = "",
     expires: Annotated[str, typer.Option("--expires", metavar="DATE", help="When the secret ends, YYYY-MM-DD.")] = "",
-    application: Annotated[str, typer.Option("--application", metavar="GUID", help="Object ID of the app registration.")] = "",
+    object_id: Annotated[str, typer.Option("--object-id", metavar="GUID", help="Object ID of the app registration.")] = "",
     secret_file: Annotated[
         Path | None, typer.Option("--secret-file", help="File with the secret's Value; - is standard input.")
     ] = None,
@@ -46,92 +43,85 @@ def setup(
     """
     require_root("the settings")
     refresh_facts()
+    given = {
+        "GRAPH_TENANT_ID": tenant, "GRAPH_CLIENT_ID": client, "GRAPH_SENDER": sender, "MAIL_TO": mail_to,
+        "CREDENTIAL_EXPIRES": expires, "GRAPH_OBJECT_ID": object_id,
+        "GRAPH_CLIENT_SECRET": "" if secret_file is None else secret_from(secret_file),
+    }  # fmt: skip
     path = _target(cluster)
-    values = _known(path) | {
-        key: value
-        for key, value in (
-            ("GRAPH_TENANT_ID", tenant), ("GRAPH_CLIENT_ID", client), ("GRAPH_SENDER", sender), ("MAIL_TO", mail_to),
-            ("CREDENTIAL_EXPIRES", expires), ("GRAPH_APPLICATION_ID", application), ("GRAPH_CLIENT_SECRET", _secret(secret_file)),
-        )
-        if value
-    } | (settings.values_of(values_file) if values_file else {})  # fmt: skip
-    _ask(values, "GRAPH_TENANT_ID", "Directory (tenant) ID")
-    _ask(values, "GRAPH_CLIENT_ID", "Application (client) ID")
-    if not make_certificate and not cluster and _asks_for_a_certificate(values):
-        make_certificate = True
-    if make_certificate:
-        _certificate(values, cluster)
+    known = _known(path) | {key: value for key, value in given.items() if value} | _from_file(values_file)
+    found = _ask_for_all(Answers(known), make_certificate=make_certificate, cluster=cluster)
+    _write(path, found.values, settings.check(found.values))
+    if not no_test:
+        raise typer.Exit(_test(found.values))
+
+
+def _ask_for_all(answers: Answers, *, make_certificate: bool, cluster: bool) -> Answers:
+    """Every value that is needed, from what is known or from the admin."""
+    answers.ask("GRAPH_TENANT_ID", "Directory (tenant) ID")
+    answers.ask("GRAPH_CLIENT_ID", "Application (client) ID")
+    values = answers.values
+    if make_certificate or (not cluster and _asks_for_a_certificate(values)):
+        _certificate(answers, cluster)
     elif not values.get("GRAPH_CLIENT_CERTIFICATE") and values.get("GRAPH_CREDENTIAL") in (None, "", "secret"):
-        _ask(values, "GRAPH_CLIENT_SECRET", "Client secret (its Value; not shown)", hidden=True)
-        _ask(values, "CREDENTIAL_EXPIRES", "When it ends, YYYY-MM-DD (empty: unknown)", optional=True)
-    _ask(values, "GRAPH_SENDER", "Mailbox to send as")
+        answers.ask("GRAPH_CLIENT_SECRET", "Client secret (its Value; not shown)", hidden=True)
+        answers.ask("CREDENTIAL_EXPIRES", "When it ends, YYYY-MM-DD (empty: unknown)", optional=True)
+    answers.ask("GRAPH_SENDER", "Mailbox to send as")
     if not values.get("MAIL_TO"):
-        known = facts.known()
-        default = known.admin or ""
+        default = facts.known().admin
         hint = f" (empty: root@pam's, {default})" if default else " (empty: where /etc/aliases says)"
-        _ask(values, "MAIL_TO", f"Who gets mail for root{hint}", optional=True)
-    found = settings.check(values)
-    _token(found)
+        answers.ask("MAIL_TO", f"Who gets mail for root{hint}", optional=True)
+    return answers
+
+
+def _write(path: Path, values: dict[str, str], checked: settings.Settings) -> None:
+    """Get a token with these values, and only then write them."""
+    with Connection(checked, None) as connection:
+        try:
+            token = connection.tokens.get()
+        except CredentialError as error:
+            print(f"no token: {printable(str(error))}", file=sys.stderr)
+            print("Nothing is written; correct the value and run setup again (another secret: --secret-file).", file=sys.stderr)
+            raise typer.Exit(EX_CONFIG) from None
+    check_object_id(checked.graph_object_id, token)
+    note = "" if "Mail.Send" in token.roles else " (without Mail.Send: right with RBAC for Applications, else grant it)"
+    print(f"ok: Entra gives a token{note}")
     settings_file.write(path, values)
-    if path == CLUSTER_FILE:
+    if str(path) == paths.CLUSTER_SETTINGS:
         refresh_facts()
     print(f"ok: {path} is written")
-    if no_test:
-        return
-    recipients = directory(found).administrators()[0]
+
+
+def _test(values: dict[str, str]) -> int:
+    checked = settings.check(values)
+    recipients = address_book(checked).administrators()[0]
     print(f"A test mail to {', '.join(recipients)}:")
-    status = send_test(recipients, found.graph_sender)
+    status = send_test(recipients, checked.graph_sender)
     if status:
         print("proxmox-graph-mail check says more; the settings are kept, and setup can be run again.")
-    raise typer.Exit(status)
+    return status
 
 
 def _target(cluster: bool) -> Path:
     """The file to write."""
     if not cluster:
-        return Path(os.environ.get("PROXMOX_GRAPH_MAIL_CONFIG") or HOST_FILE)
-    if not Path("/etc/pve/priv").is_dir():
-        raise UsageError("this is no node of a Proxmox cluster: there is no /etc/pve/priv")
-    return CLUSTER_FILE
+        return Path(paths.settings_files()[0])
+    if not Path(paths.CLUSTER_SETTINGS).parent.is_dir():
+        raise UsageError("this is not a node of a Proxmox cluster: there is no /etc/pve/priv")
+    return Path(paths.CLUSTER_SETTINGS)
 
 
 def _known(path: Path) -> dict[str, str]:
     """What the file and the environment say already."""
-    names = [name.upper() for name in settings.Settings.model_fields]
+    names = [name.upper() for name in settings.KEYS]
     return settings.values_of(path) | {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
-def _secret(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return (sys.stdin.readline() if str(path) == "-" else path.read_text("utf-8")).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'no text'}") from error
-
-
-def _ask(values: dict[str, str], key: str, prompt: str, *, hidden: bool = False, optional: bool = False) -> None:
-    """Ask until the answer holds; keep what is there already and right."""
-    if values.get(key):
-        problem = settings.fault(key, values[key])
-        if not problem:
-            return
-        if not sys.stdin.isatty():
-            raise SettingsError(f"{key}: {problem}")
-        print(f"{key}: {problem}")
-        values.pop(key)
-    if not sys.stdin.isatty():
-        if optional:
-            return
-        raise UsageError(f"{key} is missing, and there is no terminal to ask on: give it by option, --from or the environment")
-    while True:
-        answer = str(typer.prompt(prompt, default="" if optional else None, hide_input=hidden, show_default=False)).strip()
-        if not answer and optional:
-            return
-        if not (problem := settings.fault(key, answer)):
-            values[key] = answer
-            return
-        print(f"  {printable(problem)}")
+def _from_file(path: Path | None) -> dict[str, str]:
+    """The keys of --from."""
+    if path is not None and not path.is_file():
+        raise FileError(f"cannot read {printable(str(path))}: no such file")
+    return settings.values_of(path) if path is not None else {}
 
 
 def _asks_for_a_certificate(values: dict[str, str]) -> bool:
@@ -143,12 +133,13 @@ def _asks_for_a_certificate(values: dict[str, str]) -> bool:
     return typer.confirm(question, default=False)
 
 
-def _certificate(values: dict[str, str], cluster: bool) -> None:
+def _certificate(answers: Answers, cluster: bool) -> None:
     """A new key and certificate, unless there is one; then wait until it is uploaded."""
     if cluster:
         text = "make it on one host, copy its .pem to every node, and set GRAPH_CLIENT_CERTIFICATE in the cluster's settings"
         raise UsageError(f"a certificate for the whole cluster: {text}")
-    path = Path(values.get("GRAPH_CLIENT_CERTIFICATE") or CERTIFICATE)
+    values = answers.values
+    path = Path(values.get("GRAPH_CLIENT_CERTIFICATE") or paths.CERTIFICATE)
     public = path.with_suffix(".crt")
     if public == path:
         raise UsageError(f"GRAPH_CLIENT_CERTIFICATE {path} is key and certificate: let its name end with .pem")
@@ -162,23 +153,8 @@ def _certificate(values: dict[str, str], cluster: bool) -> None:
         )
     values["GRAPH_CLIENT_CERTIFICATE"] = str(path)
     values["GRAPH_CLIENT_SECRET"] = values["CREDENTIAL_EXPIRES"] = ""  # they go from the file: a certificate knows its own end
-    _ask(
-        values, "GRAPH_APPLICATION_ID", "Object ID of the app registration, for renewal by itself (empty: by hand)", optional=True
-    )
+    answers.ask(
+        "GRAPH_OBJECT_ID", "Object ID of the app registration, for renewal by itself (empty: by hand)", optional=True
+    )  # fmt: skip
     if sys.stdin.isatty():
         typer.prompt("Press Enter when it is uploaded", default="", show_default=False)
-
-
-def _token(found: settings.Settings) -> None:
-    """Get a token with these values, before anything is written."""
-    who = credential(found)
-    with http_client(found.graph_ca_file, found.https_proxy.get_secret_value(), found.no_proxy) as client:
-        try:
-            token = who.acquire(client, time.time())
-        except CredentialError as error:
-            print(f"no token: {printable(error.outcome.reason)}", file=sys.stderr)
-            print("Nothing is written; correct the value and run setup again (another secret: --secret-file).", file=sys.stderr)
-            raise typer.Exit(EX_CONFIG) from None
-    roles = probe.claims(token.value).get("roles", [])
-    note = "" if "Mail.Send" in roles else " (without Mail.Send: right with RBAC for Applications, else grant it)"
-    print(f"ok: Entra gives a token{note}")

@@ -1,21 +1,20 @@
 """The state of this host's mail, in numbers: what `status` shows in each of its forms, and what `check --cluster` compares."""
 
-import hashlib
 import time
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
-from proxmox_graph_mail import __version__
-from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.wiring import ends, refresh_facts, state_path
+from proxmox_graph_mail import __version__, paths
+from proxmox_graph_mail.admin.privileges import refresh_facts
+from proxmox_graph_mail.admin.summary import settings_summary
 from proxmox_graph_mail.delivery.alarm import raised
 from proxmox_graph_mail.delivery.record import Record
-from proxmox_graph_mail.errors import PrivilegeError, SettingsError
+from proxmox_graph_mail.errors import PrivilegeError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts, system
-from proxmox_graph_mail.settings import Settings
-from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission import forwarding, mailq
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.submission import mailq
 
 STATES = ("queued", "deferred", "held", "failed")
 
@@ -29,11 +28,11 @@ def state() -> dict[str, Any]:
     rows = mailq.listing(spool)
     ages = [now - int(row["id"][:13], 16) / 1e6 for row in rows if row["state"] != "failed"]
     try:
-        record = Record(state_path()).read()
+        record = Record(Path(paths.state())).read()
     except PermissionError:
-        raise PrivilegeError("only root and the service user may see what was sent; try it with sudo") from None
+        raise PrivilegeError("only root and the service user may see what was sent") from None
     midnight = datetime.combine(date.today(), datetime.min.time()).timestamp()
-    record = [row for row in record if row["code"] != forwarding.CODE]  # Proxmox's notification system is not Graph
+    record = [row for row in record if not row["relay"]]  # Proxmox's notification system is not Graph
     sent = [row["time"] for row in record if row["state"] == "sent"]
     today = [row for row in record if row["time"] >= midnight]
     reasons: dict[str, int] = {}
@@ -51,29 +50,19 @@ def state() -> dict[str, Any]:
             "throttled": sum(row["throttled"] for row in today), "uncertain": sum(row["uncertain"] for row in today),
         },
         "uncertain": sum(row["uncertain"] for row in record),
-        "alarm": raised(state_path()),
+        "alarm": raised(Path(paths.state())),
         "service": {"state": service.get("ActiveState"), "result": service.get("Result"), "text": service.get("StatusText")},
     } | _settings()  # fmt: skip
 
 
 def _settings() -> dict[str, Any]:
-    try:
-        found = settings_module.load_visible()
-    except SettingsError as error:
-        return {"settings": {"error": str(error), "fingerprint": None, "sender": None}, "credential": None}
-    end = ends(found)
+    summary = settings_summary()
+    if summary["error"]:
+        return {"settings": {"error": summary["error"], "fingerprint": None, "sender": None}, "credential": None}
+    end = summary["ends"]
     return {
-        "settings": {"error": None, "fingerprint": fingerprint(found), "sender": found.graph_sender},
+        "settings": {"error": None, "fingerprint": summary["fingerprint"], "sender": summary["sender"]},
         "credential": {
-            "kind": found.graph_credential, "ends": end.isoformat() if end else None,
-            "days": (end - date.today()).days if end else None,
+            "kind": summary["kind"], "ends": end, "days": (date.fromisoformat(end) - date.today()).days if end else None,
         },
     }  # fmt: skip
-
-
-def fingerprint(found: Settings) -> str:
-    """Twelve digits that differ where any setting does, and tell nothing of one."""
-    values = {key: getattr(found, key) for key in sorted(Settings.model_fields)}
-    secret = found.graph_client_secret.get_secret_value() if found.graph_client_secret else ""
-    text = repr(values | {"graph_client_secret": secret, "https_proxy": found.https_proxy.get_secret_value()})
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

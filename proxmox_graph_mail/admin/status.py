@@ -3,12 +3,10 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from proxmox_graph_mail.admin.state import STATES, state
-from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.errors import EX_OK, MailError
 from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.log import printable
 
@@ -18,22 +16,15 @@ EXPIRY_WARNING, EXPIRY_CRITICAL = 30, 7
 """Days before the credential's end from which Nagios warns, and cries."""
 
 
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print node_exporter's textfile format.")] = False,
-    nagios: Annotated[bool, typer.Option("--nagios", help="One line; exit 0 ok, 1 warning, 2 critical, 3 unknown.")] = False,
-) -> None:
-    """Show the queue, what was sent today, the last success, the credential and its days left, and the service.
-
-    Example: proxmox-graph-mail status --prometheus > /var/lib/prometheus/node-exporter/mail.prom
-    """
+def show(*, as_json: bool = False, prometheus: bool = False, nagios: bool = False) -> int:
+    """The verb: print the state in one of its forms; the exit status."""
     if nagios:
         try:
             code, line = nagios_line(state())
         except MailError as error:
             code, line = 3, f"UNKNOWN - {error}"
         print(printable(line))
-        raise typer.Exit(code)
+        return code
     found = state()
     if as_json:
         print(json.dumps(found, indent=1))
@@ -42,6 +33,7 @@ def status(
     else:
         for name, value in rows(found):
             print(printable(f"{f'{name}:' if name else '':<14}{value}"))
+    return EX_OK
 
 
 def rows(found: dict[str, Any]) -> list[tuple[str, str]]:

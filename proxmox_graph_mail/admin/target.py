@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from proxmox_graph_mail import settings
-from proxmox_graph_mail.admin.watch import Leg, follow
-from proxmox_graph_mail.admin.wiring import refresh_facts, require_root
+from proxmox_graph_mail.admin.follow import Leg, follow
+from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.errors import DataError, SettingsError, UsageError
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.proxmox.notifications import Notifications, Target, product
+from proxmox_graph_mail.settings import load
 
 app = typer.Typer(help="Proxmox's notification targets: which lead here, add one, test one.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,7 +39,7 @@ def show(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"targets": rows, "matchers": [_matcher(matcher) for matcher in matchers]}, indent=1))
         return
-    table = Table("TARGET", "TYPE", "THROUGH US", "FROM", "TO", "MATCHERS", box=None, pad_edge=False, header_style="bold")
+    table = Table("TARGET", "TYPE", "VIA M365", "FROM", "TO", "MATCHERS", box=None, pad_edge=False, header_style="bold")
     for row in rows:
         through = "disabled" if row["disabled"] else "yes" if row["reaches_us"] else "no"
         table.add_row(row["name"], row["type"], through, row["from"], " ".join(row["to"]), " ".join(row["matchers"]) or "none")
@@ -62,7 +62,7 @@ def _from(target: Target, default: str) -> str:
     if not target.reaches_us():
         return target.sender
     try:
-        sender = settings.load().graph_sender
+        sender = load().graph_sender
     except SettingsError:
         sender = "(settings incomplete)"
     asked = target.sender or default

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from proxmox_graph_mail import settings
-from proxmox_graph_mail.admin.watch import Leg, follow
-from proxmox_graph_mail.admin.wiring import directory
+from proxmox_graph_mail import paths
+from proxmox_graph_mail.admin.connection import address_book
+from proxmox_graph_mail.admin.follow import Leg, follow
 from proxmox_graph_mail.errors import PrivilegeError, UsageError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.recipients import is_address
-from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission.envelope import Envelope
-from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
+from proxmox_graph_mail.settings import load_visible
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.wake import wake_or_pass
 
 TEXT = """\
 This is a test mail of proxmox-graph-mail on {host}.
@@ -30,19 +31,19 @@ def send_one(address: Annotated[str, typer.Argument(metavar="[ADDRESS]", show_de
 
     Example: proxmox-graph-mail test me@example.com
     """
-    found = settings.load_visible()
-    recipients = (address,) if address else directory(found).administrators()[0]
+    settings = load_visible()
+    recipients = (address,) if address else address_book(settings).administrators()[0]
     for one in recipients:
         if not is_address(one):
-            raise UsageError(f"{printable(one)} is no mail address")
-    raise typer.Exit(send_test(recipients, found.graph_sender))
+            raise UsageError(f"{printable(one)} is not a mail address")
+    raise typer.Exit(send_test(recipients, settings.graph_sender))
 
 
 def send_test(recipients: tuple[str, ...], sender: str) -> int:
     """Send it and follow it; the status of sysexits.h."""
     spool = Spool()
     if not os.access(spool.queue, os.W_OK):
-        raise PrivilegeError("only root and the service user may watch a mail on its way; try it with sudo")
+        raise PrivilegeError("only root and the service user may watch a mail on its way")
     host = this_host().name
     now = time.time()
     date = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now))
@@ -53,5 +54,5 @@ def send_test(recipients: tuple[str, ...], sender: str) -> int:
     incoming.write(f"Subject: Test mail of {host}\nTo: {', '.join(recipients)}\n\n{text}".encode())
     queue_id = incoming.commit()
     leg.passed(f"{queue_id} is in the queue, and safe")
-    wake_or_pass(spool, default_run())
+    wake_or_pass(spool, paths.run())
     return follow(since=now, leg=leg, matching=lambda row: row["id"] == queue_id)

@@ -9,15 +9,12 @@ Over with the first mail that Graph takes: one line of all-clear. Both survive r
 """
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from proxmox_graph_mail import log
-from proxmox_graph_mail.delivery.record import plain
+from proxmox_graph_mail import files, log
 from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 
@@ -65,7 +62,7 @@ class Alarm:
             return left
         self._now["raised"] = now
         self._write()
-        text = f"no mail leaves this host since {duration(now - self._now['since'])}: {self._now['reason']}"
+        text = f"no mail has left this host for {duration(now - self._now['since'])}: {self._now['reason']}"
         log.line(f"ALARM: {text}", CRIT)
         self._run(f"{text}\n")
         return None
@@ -94,7 +91,7 @@ class Alarm:
         if not self._now.get("raised"):
             return ""
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self._now["since"]))
-        return f"ALARM: no mail leaves this host since {since}: {self._now['reason']}"
+        return f"ALARM: no mail has left this host since {since}: {self._now['reason']}"
 
     def _run(self, text: str) -> None:
         try:
@@ -104,12 +101,9 @@ class Alarm:
 
     def _write(self) -> None:
         try:
-            descriptor, name = tempfile.mkstemp(prefix=".alarm-", dir=self._path.parent)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(self._now, file)
-            os.replace(name, self._path)
+            files.replace(str(self._path), json.dumps(self._now).encode())
             if text := self.text:
-                self._path.with_name("motd").write_text(f"{log.printable(text)}\nproxmox-graph-mail check tells what to do.\n")
+                self._path.with_name("motd").write_text(f"{log.printable(text)}\nproxmox-graph-mail check says what to do.\n")
         except OSError as error:
             log.line(f"cannot write {self._path}: {error.strerror}", log.WARNING)
 
@@ -122,7 +116,7 @@ def raised(state: Path) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(plain(path, 1 << 16))
+        found = json.loads(files.read_plain(str(path), 1 << 16))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

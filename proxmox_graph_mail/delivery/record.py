@@ -6,13 +6,13 @@ Addresses and subjects, no bodies. Bounded: at LIMIT the file becomes the older 
 what cannot be written is lost, and costs no mail.
 """
 
-import errno
 import json
 import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from proxmox_graph_mail.files import open_plain, read_plain
 
 LIMIT = 2 << 20
 """Bytes of the newer half; some 6,000 outcomes."""
@@ -21,6 +21,7 @@ SUBJECT_LIMIT = 200
 _FIELDS: dict[str, Any] = {
     "time": 0.0, "id": "", "state": "", "arrived": 0.0, "to": [], "recipients": 0, "subject": "", "size": 0, "uid": -1,
     "attempts": 0, "delay": 0.0, "reason": "", "code": "", "request_id": "", "uncertain": False, "throttled": False,
+    "relay": "",
 }  # fmt: skip
 """The fields of an outcome, and what they are where it has none. `time` and `arrived` are seconds since the epoch."""
 
@@ -42,8 +43,7 @@ class Record:
         }
         line = json.dumps(outcome, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(self._path, flags, 0o600)
+            fd = open_plain(str(self._path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode=0o600)
             try:
                 os.write(fd, line)
                 full = os.fstat(fd).st_size >= LIMIT
@@ -59,7 +59,7 @@ class Record:
         found: list[dict[str, Any]] = []
         for path in (self._older, self._path):
             try:
-                lines: Iterable[bytes] = plain(path, 2 * LIMIT).splitlines()
+                lines: Iterable[bytes] = read_plain(str(path), 2 * LIMIT).splitlines()
             except PermissionError:
                 raise
             except OSError:
@@ -72,15 +72,6 @@ class Record:
                 if isinstance(outcome, dict) and all(_fits(outcome.get(key, empty), empty) for key, empty in _FIELDS.items()):
                     found.append(_FIELDS | outcome)
         return found
-
-
-def plain(path: Path, limit: int) -> bytes:
-    """A file's beginning. Root reads here what the service user wrote: no link is followed, and nothing but a plain file read.
-    Raises OSError."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FileNotFoundError(errno.ENOENT, "it is no plain file", str(path))
-        return file.read(limit)
 
 
 def _fits(value: object, empty: object) -> bool:

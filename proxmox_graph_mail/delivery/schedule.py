@@ -6,7 +6,7 @@ spool.FARTHEST.
 """
 
 from proxmox_graph_mail.graph.outcome import Status
-from proxmox_graph_mail.spool import FARTHEST
+from proxmox_graph_mail.spool.store import FARTHEST
 
 JITTER = 0.2
 

@@ -7,8 +7,7 @@ cannot be sent is dropped, for systemd asks again (the watchdog) or shows the li
 import contextlib
 import socket
 import time
-from collections import Counter
-from collections.abc import Collection, MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from proxmox_graph_mail.log import printable
 
@@ -62,22 +61,15 @@ class Report:
     """The line for `systemctl status`: the queue by state, what is wrong with all of it, the last outcome."""
 
     def __init__(self) -> None:
-        self._states: dict[str, str] = {}
         self._last = ""
-
-    def found(self, queue_id: str, state: str) -> None:
-        """A message was in the queue, in this state, when the runner began."""
-        self._states[queue_id] = state
 
     def settled(self, queue_id: str, state: str, reason: str, now: float) -> None:
         """A message got this state now."""
-        self._states[queue_id] = state
         when = time.strftime("%H:%M:%S", time.localtime(now))
         self._last = f" Last: {queue_id} {state} at {when}{f' ({reason})' if reason else ''}"
 
-    def line(self, queued: Collection[str], failed: int, trouble: str) -> str:
-        """`queued` are the IDs in the queue, `failed` the number in failed/, `trouble` what holds everything (or empty)."""
-        self._states = {queue_id: self._states.get(queue_id, "queued") for queue_id in queued}
-        counts = Counter(self._states.values())
-        states = ", ".join(f"{counts[state]} {state}" for state in ("queued", "deferred", "held"))
-        return f"{states}, {failed} failed.{f' {trouble}.' if trouble else ''}{self._last}"
+    def line(self, states: Mapping[str, int], failed: int, trouble: str) -> str:
+        """`states` are the messages in the queue by state, `failed` the number in failed/, `trouble` what holds everything (or
+        empty)."""
+        counts = ", ".join(f"{states.get(state, 0)} {state}" for state in ("queued", "deferred", "held"))
+        return f"{counts}, {failed} failed.{f' {trouble}.' if trouble else ''}{self._last}"

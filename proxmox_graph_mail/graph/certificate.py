@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 KEY_BITS = 3072
@@ -52,7 +51,12 @@ class Known:
     ends: datetime
 
 
-def read(file: Path) -> Known:
-    """The certificate in a PEM file. Raises OSError, ValueError."""
-    found = x509.load_pem_x509_certificates(file.read_bytes())[0]
+def read(pem: bytes) -> Known:
+    """The certificate in the bytes of a PEM file that has its private key too. Raises ValueError if one of them is not there."""
+    certificates = x509.load_pem_x509_certificates(pem)
+    try:
+        load_pem_private_key(pem, password=None)
+    except TypeError as error:
+        raise ValueError("the private key wants a password") from error
+    found = certificates[0]
     return Known(found.public_bytes(Encoding.DER), found.fingerprint(SHA256()).hex(), found.not_valid_after_utc)

@@ -14,12 +14,15 @@ Source: Graph, "Attach large files to Outlook messages", "message: send", "attac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+from proxmox_graph_mail.errors import RequestError
+from proxmox_graph_mail.graph.codes import NOT_PERMITTED, judge
 from proxmox_graph_mail.graph.http import Answer
 from proxmox_graph_mail.graph.message import REQUEST_LIMIT, file_attachment
 from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
+from proxmox_graph_mail.graph.request import Graph, json_object, request_id
 from proxmox_graph_mail.message.mail import Attachment
 
 SESSION_FROM = 3_000_000
@@ -32,59 +35,58 @@ TOO_LARGE = Outcome(Status.HELD, "a higher limit of the mailbox (Set-Mailbox -Ma
 NO_PERMISSION = Outcome(Status.HELD, "the application permission Mail.ReadWrite would let it arrive whole", NOT_WHOLE)
 
 
-class Reply(Protocol):
-    """What came of a request; see client.Reply."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """SENT where the status was the expected one."""
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The answer's object."""
-
-
-Call = Callable[[str, str, bytes, int], Reply]
 Put = Callable[[str, bytes, dict[str, str]], Answer | None]
 
 
-class _Failure(Exception):  # noqa: N818 - an outcome on its way out
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.code)
-        self.outcome = outcome
-
-
-def send_by_draft(
-    call: Call, put: Put, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]
-) -> Outcome:  # fmt: skip
+def send_by_draft(graph: Graph, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
     """Send `message` with `files` (and whether each is inline). With the code NOT_WHOLE nothing was sent, nor can be this way.
 
-    `call` makes a request below `mailbox`'s path, `put` one to an upload session.
+    `mailbox` is the path of the mailbox.
     """
     first, rest = _that_fit(message, files)
-    reply = call("POST", f"{mailbox}/messages", first, 201)
-    if reply.outcome.status is not Status.SENT:
-        return _not_sent(reply.outcome)
-    if not isinstance(identifier := reply.content.get("id"), str) or not identifier:
+    try:
+        identifier = json_object(graph.call("POST", f"{mailbox}/messages", first, expected=201)).get("id")
+    except RequestError as error:
+        return _not_sent(error)
+    if not isinstance(identifier, str) or not identifier:
         return Outcome(Status.TRANSIENT, "Graph made a draft and did not say which", "NoDraft")
     draft = f"{mailbox}/messages/{quote(identifier, safe='=')}"
     try:
         for attachment, inline in rest:
-            _attach(call, put, draft, attachment, inline=inline)
-    except _Failure as failure:
-        call("DELETE", draft, b"", 204)
-        return _not_sent(failure.outcome)
-    outcome = call("POST", f"{draft}/send", b"", 202).outcome
-    if outcome.status is Status.SENT:
-        return outcome
-    deleted = call("DELETE", draft, b"", 204).outcome
-    if outcome.status is not Status.UNCERTAIN:
-        return _not_sent(outcome)
-    if deleted.status is Status.SENT:
-        return replace(outcome, status=Status.TRANSIENT, reason=f"{outcome.reason}: not sent, for its draft was still there")
+            _attach(graph, draft, attachment, inline=inline)
+    except RequestError as error:
+        _delete(graph, draft)
+        return _not_sent(error)
+    try:
+        return Outcome(Status.SENT, request_id=request_id(graph.call("POST", f"{draft}/send", expected=202)))
+    except RequestError as error:
+        return _after_an_unclear_answer(error, _delete(graph, draft)) if error.uncertain else _settled(error, graph, draft)
+
+
+def _settled(error: RequestError, graph: Graph, draft: str) -> Outcome:
+    """The draft was not sent, and is not wanted any more."""
+    _delete(graph, draft)
+    return _not_sent(error)
+
+
+def _after_an_unclear_answer(error: RequestError, deleted: RequestError | None) -> Outcome:
+    """What the deletion of a draft tells about its being sent."""
+    unclear = judge(error)
+    if deleted is None:
+        return replace(unclear, status=Status.TRANSIENT, reason=f"{unclear.reason}: not sent, for its draft was still there")
     if deleted.code == "ErrorItemNotFound":
-        return Outcome(Status.SENT, "the answer was unclear; sent, for its draft is gone", request_id=outcome.request_id)
-    return outcome
+        reason = "the answer was unclear; sent, for its draft is gone"
+        return Outcome(Status.SENT, reason, request_id=unclear.request_id)
+    return unclear
+
+
+def _delete(graph: Graph, draft: str) -> RequestError | None:
+    """Delete a draft; what kept it from being deleted."""
+    try:
+        graph.call("DELETE", draft, expected=204)
+    except RequestError as error:
+        return error
+    return None
 
 
 def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> tuple[bytes, list[tuple[Attachment, bool]]]:
@@ -101,22 +103,18 @@ def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]])
     return _bytes(message | {"attachments": within} if within else message), rest
 
 
-def _attach(call: Call, put: Put, draft: str, attachment: Attachment, *, inline: bool) -> None:
+def _attach(graph: Graph, draft: str, attachment: Attachment, *, inline: bool) -> None:
     if len(attachment.content) < SESSION_FROM:
-        reply = call("POST", f"{draft}/attachments", _bytes(file_attachment(attachment, inline=inline)), 201)
-        if reply.outcome.status is not Status.SENT:
-            raise _Failure(reply.outcome)
+        graph.call("POST", f"{draft}/attachments", _bytes(file_attachment(attachment, inline=inline)), expected=201)
         return
     described = file_attachment(replace(attachment, content=b""), inline=inline)
     item = {"attachmentType": "file", "size": len(attachment.content)}
     item |= {key: described[key] for key in ("name", "contentType", "isInline", "contentId") if key in described}
-    reply = call("POST", f"{draft}/attachments/createUploadSession", _bytes({"AttachmentItem": item}), 201)
-    if reply.outcome.status is not Status.SENT:
-        raise _Failure(reply.outcome)
-    url = str(reply.content.get("uploadUrl", ""))
+    answer = graph.call("POST", f"{draft}/attachments/createUploadSession", _bytes({"AttachmentItem": item}), expected=201)
+    url = str(json_object(answer).get("uploadUrl", ""))
     if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise _Failure(Outcome(Status.TRANSIENT, "Graph gave no https address to upload to", "NoUploadUrl"))
-    _upload(put, url, attachment.content)
+        raise RequestError("Graph gave no https address to upload to", "NoUploadUrl", temporary=True, shared=False)
+    _upload(graph.upload, url, attachment.content)
 
 
 def _upload(put: Put, url: str, content: bytes) -> None:
@@ -131,7 +129,7 @@ def _upload(put: Put, url: str, content: bytes) -> None:
             return
         if answer is not None and 400 <= answer.status < 429:
             reason = f"Graph refuses a part of an attachment (HTTP {answer.status} {_code(answer)})"
-            raise _Failure(Outcome(Status.TRANSIENT, reason, _code(answer)))
+            raise RequestError(reason, _code(answer), temporary=True, shared=False)
         if answer is None or answer.status >= 429:
             answer = put(url, b"", {})  # how far has it come?
         answered = answered or answer is not None
@@ -139,9 +137,9 @@ def _upload(put: Put, url: str, content: bytes) -> None:
         stalls += at <= before
         if stalls > RESUMPTIONS and not answered:
             reason = f"a way to {urlsplit(url).hostname}, where attachments are uploaded to, would let it arrive whole"
-            raise _Failure(Outcome(Status.HELD, reason, NOT_WHOLE))
+            raise RequestError(reason, NOT_WHOLE, temporary=False, shared=False)
         if stalls > RESUMPTIONS:
-            raise _Failure(Outcome(Status.TRANSIENT, f"the upload of an attachment was cut {stalls} times", "UploadCut"))
+            raise RequestError(f"the upload of an attachment was cut {stalls} times", "UploadCut", temporary=True, shared=False)
 
 
 def _next(answer: Answer | None, at: int) -> int:
@@ -160,12 +158,13 @@ def _code(answer: Answer) -> str:
         return "UploadRefused"
 
 
-def _not_sent(outcome: Outcome) -> Outcome:
-    """What an answer means where nothing was sent: an uncertain one is transient; two say that it cannot be done this way."""
-    if outcome.code == "ErrorMessageSizeExceeded":
+def _not_sent(error: RequestError) -> Outcome:
+    """What an error means where nothing was sent: an uncertain one is transient; two say that it cannot be done this way."""
+    if error.code == "ErrorMessageSizeExceeded":
         return TOO_LARGE
-    if outcome.code in ("ErrorAccessDenied", "NoPermissionsInAccessToken"):
+    if error.code in NOT_PERMITTED:
         return NO_PERMISSION
+    outcome = judge(error)
     return replace(outcome, status=Status.TRANSIENT) if outcome.status is Status.UNCERTAIN else outcome
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from proxmox_graph_mail.graph import twin
+from proxmox_graph_mail.graph import page
 from proxmox_graph_mail.message.mail import Attachment, Mail
 
 BODY_LIMIT = 400_000
@@ -86,8 +86,8 @@ def megabytes(size: int) -> str:
 
 
 def _body_size(mail: Mail) -> int:
-    page = mail.html if mail.html is not None else html.escape(mail.text or "", quote=False)
-    return len(json.dumps("".join((page, *mail.appended)), ensure_ascii=False).encode("utf-8", "replace"))
+    shown = mail.html if mail.html is not None else html.escape(mail.text or "", quote=False)
+    return len(json.dumps("".join((shown, *mail.appended)), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _attachment_size(attachment: Attachment) -> int:
@@ -166,7 +166,7 @@ def _leave_out(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
 
 
 def _listed(attachments: list[Attachment]) -> str:
-    named = [f"{twin.visible(a.name)} ({megabytes(len(a.content))})" for a in attachments[:NAMED]]
+    named = [f"{page.visible(a.name)} ({megabytes(len(a.content))})" for a in attachments[:NAMED]]
     more = len(attachments) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
 
@@ -180,6 +180,6 @@ def _packed(name: str, content: bytes) -> Attachment:
     return Attachment(name=f"{name}.gz", content_type="application/gzip", content=gzip.compress(content, 6, mtime=0))
 
 
-def _plain(page: str) -> str:
-    """The text of a page, for want of a plain-text twin: good enough to see what the mail is about."""
-    return html.unescape(_TAGS.sub("", _BREAKS.sub("\n", page)))
+def _plain(markup: str) -> str:
+    """The text of a page, for want of a plain-text version: good enough to see what the mail is about."""
+    return html.unescape(_TAGS.sub("", _BREAKS.sub("\n", markup)))

@@ -1,17 +1,21 @@
-"""The one HTTP client: keep-alive, timeouts, proxy, CA file; no redirect is followed, no answer is read without bound."""
+"""The one HTTP client: keep-alive, timeouts, proxy, CA file; no redirect is followed, no answer is read without bound.
+
+What fails below HTTP is translated here, once: ConnectionFailedError (transport.py).
+"""
 
 import ssl
 import time
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 
 from proxmox_graph_mail import __version__
 from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.graph.transport import connection_failed
 
 TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=60.0)
 """Seconds. Reading waits for Exchange to take the message, which it does within seconds or hardly at all."""
@@ -19,11 +23,8 @@ KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept: shorter than Microsoft's front doors keep theirs, so that theirs never ends first."""
 ANSWER_LIMIT = 1 << 20
 """Bytes read of an answer; a token is 3 kB, an error 1 kB."""
-
-
 ANSWER_TIME = 60.0
 """Seconds in which an answer's content must come, however it dribbles."""
-_PROXIED: "weakref.WeakKeyDictionary[httpx.Client, frozenset[str]]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,72 @@ class Answer:
         return self.content.decode("utf-8", "replace")
 
 
-def client(ca_file: Path | None = None, proxy: str = "", no_proxy: str = "", hosts: Iterable[str] = ()) -> httpx.Client:
+class Wire:
     """A client that trusts the system's certificates and `ca_file`, and reaches `hosts` through `proxy`, but for those that
-    `no_proxy` names (a list as in NO_PROXY). Other hosts, such as a managed identity's, are reached directly.
+    `no_proxy` names (a list as in NO_PROXY). Other hosts, such as a managed identity's, are reached directly. Safe for threads.
 
-    Raises SettingsError if the CA file cannot be read or the proxy is no URL.
+    Every argument is asked for, so that nobody forgets the proxy. Raises SettingsError if the CA file cannot be read or the proxy
+    is not a URL.
     """
+
+    def __init__(self, ca_file: Path | None, proxy: str, no_proxy: str, hosts: Iterable[str]) -> None:
+        trust = _trust(ca_file)
+        limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE)
+        self._proxied = frozenset(host for host in hosts if proxy and not _bypassed(host, no_proxy))
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        try:
+            # An https:// proxy shows a certificate of its own.
+            via = httpx.Proxy(proxy, ssl_context=trust if proxy.startswith("https:") else None) if self._proxied else None
+            mounts = {f"all://{host}": httpx.HTTPTransport(verify=trust, limits=limits, proxy=via) for host in self._proxied}
+        except (ValueError, ImportError, httpx.InvalidURL):
+            raise SettingsError("HTTPS_PROXY is not an http:// or https:// URL") from None
+        self.client = httpx.Client(
+            verify=trust, timeout=TIMEOUT, limits=limits, mounts=mounts, trust_env=False, follow_redirects=False,
+            headers={"User-Agent": f"proxmox-graph-mail/{__version__}"},
+        )  # fmt: skip
+
+    def request(
+        self, method: str, url: str, *, content: bytes | None = None, data: dict[str, str] | None = None,
+        params: dict[str, str] | None = None, headers: dict[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        """One request. Raises ConnectionFailedError."""
+        try:
+            with self.client.stream(method, url, content=content, data=data, params=params, headers=headers) as response:
+                body = bytearray()
+                end = time.monotonic() + ANSWER_TIME
+                for chunk in response.iter_bytes(1 << 14):
+                    body += chunk
+                    if len(body) >= ANSWER_LIMIT or time.monotonic() > end:
+                        break
+                return Answer(response.status_code, response.headers, bytes(body[:ANSWER_LIMIT]))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise connection_failed(error, url, proxied=self.proxies(url)) from error
+
+    def head(self, url: str) -> tuple[int, httpx.Headers, Any]:
+        """Status, headers and TLS layer (None: plain) of a host's front page. Raises ConnectionFailedError."""
+        try:
+            with self.client.stream("GET", url) as response:
+                stream = response.extensions.get("network_stream")
+                return response.status_code, response.headers, stream.get_extra_info("ssl_object") if stream is not None else None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise connection_failed(error, url, proxied=self.proxies(url)) from error
+
+    def proxies(self, url: str) -> bool:
+        """Is the URL's host reached through the proxy?"""
+        return urlsplit(url).hostname in self._proxied
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
     trust = ssl.create_default_context()
     if ca_file is not None:
         try:
@@ -53,55 +114,10 @@ def client(ca_file: Path | None = None, proxy: str = "", no_proxy: str = "", hos
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "no PEM certificates in it"
             raise SettingsError(f"GRAPH_CA_FILE {ca_file}: {reason}") from error
-    limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE)
-    proxied_hosts = [host for host in hosts if proxy and not _bypassed(host, no_proxy)]
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        # An https:// proxy shows a certificate of its own.
-        via = httpx.Proxy(proxy, ssl_context=trust if proxy.startswith("https:") else None) if proxied_hosts else None
-        mounts = {f"all://{host}": httpx.HTTPTransport(verify=trust, limits=limits, proxy=via) for host in proxied_hosts}
-    except (ValueError, ImportError, httpx.InvalidURL):
-        raise SettingsError("HTTPS_PROXY is no http:// or https:// URL") from None
-    made = httpx.Client(
-        verify=trust,
-        timeout=TIMEOUT,
-        limits=limits,
-        mounts=mounts,
-        trust_env=False,
-        follow_redirects=False,
-        headers={"User-Agent": f"proxmox-graph-mail/{__version__}"},
-    )
-    _PROXIED[made] = frozenset(proxied_hosts)
-    return made
-
-
-def proxied(http: httpx.Client, url: str) -> bool:
-    """Does this client reach the URL's host through a proxy?"""
-    return urlsplit(url).hostname in _PROXIED.get(http, frozenset())
+    return trust
 
 
 def _bypassed(host: str, no_proxy: str) -> bool:
     """Does a NO_PROXY list name the host: itself, a domain above it, or `*`?"""
     names = [name.strip().lower().removeprefix("*").lstrip(".") for name in no_proxy.split(",") if name.strip()]
     return any(name == "" or host.lower() == name or host.lower().endswith(f".{name}") for name in names)
-
-
-def request(
-    http: httpx.Client,
-    method: str,
-    url: str,
-    *,
-    content: bytes | None = None,
-    data: dict[str, str] | None = None,
-    params: dict[str, str] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Answer:
-    """One request. Raises httpx.HTTPError; what each means for a mail is in graph/transport.py."""
-    with http.stream(method, url, content=content, data=data, params=params, headers=headers) as response:
-        body = bytearray()
-        end = time.monotonic() + ANSWER_TIME
-        for chunk in response.iter_bytes(1 << 14):
-            body += chunk
-            if len(body) >= ANSWER_LIMIT or time.monotonic() > end:
-                break
-        return Answer(response.status_code, response.headers, bytes(body[:ANSWER_LIMIT]))

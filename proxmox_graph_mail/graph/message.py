@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from proxmox_graph_mail.graph import twin
+from proxmox_graph_mail.graph import page
 from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients, is_address
 
 REQUEST_LIMIT = 4_000_000
 """Bytes of a request that Graph takes: 4 MB (large messages go another way)."""
+LARGE = "4 MB"
+"""The same limit in words, for admins; what is encoded in base64 (attachments) meets it at 3 MB of its own."""
 RECIPIENT_LIMIT = 500
 """Recipients of one message, Exchange Online's default."""
 SUBJECT_LIMIT = 255
@@ -51,27 +53,27 @@ class Circumstances:
 
 
 def graph_message(
-    mail: Mail, recipients: Recipients, at: Circumstances, *, headers: bool = True, notes: tuple[str, ...] = ()
+    mail: Mail, recipients: Recipients, circumstances: Circumstances, *, headers: bool = True, notes: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """The `message` of sendMail. Without `headers`, for a cloud whose message has no internetMessageHeaders. `notes` are said
     at the top."""
     inline, attachments = sorted_attachments(mail)
     message: dict[str, Any] = {
         "subject": _subject(mail.subject),
-        "body": {"contentType": "html", "content": _body(mail, at, notes)},
-        "from": {"emailAddress": {"address": at.sender, "name": display_name(mail.sender, at)}},
-        "internetMessageId": message_id(mail, at),
+        "body": {"contentType": "html", "content": _body(mail, circumstances, notes)},
+        "from": {"emailAddress": {"address": circumstances.sender, "name": display_name(mail.sender, circumstances)}},
+        "internetMessageId": message_id(mail, circumstances),
     }
     for key, people in (
         ("toRecipients", recipients.to), ("ccRecipients", recipients.cc), ("bccRecipients", recipients.bcc),
-        ("replyTo", reply_to(mail, at.host)),
+        ("replyTo", reply_to(mail, circumstances.host)),
     ):  # fmt: skip
         if people:
             message[key] = [_recipient(mailbox) for mailbox in people]
     if mail.importance != "normal":
         message["importance"] = mail.importance
     if headers:
-        message["internetMessageHeaders"] = _headers(mail, at)
+        message["internetMessageHeaders"] = _headers(mail, circumstances)
     properties = [("String 0x1042", mail.in_reply_to), ("String 0x1039", mail.references)]
     if values := [{"id": tag, "value": value} for tag, value in properties if value]:
         message["singleValueExtendedProperties"] = values
@@ -86,52 +88,55 @@ def request_body(message: dict[str, Any], *, save_to_sent_items: bool) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def message_id(mail: Mail, at: Circumstances) -> str:
+def message_id(mail: Mail, circumstances: Circumstances) -> str:
     """The original Message-ID, or one made of queue ID and host: the same on every attempt."""
     if _MESSAGE_ID.fullmatch(mail.message_id) and mail.message_id.isascii():
         return mail.message_id
-    return f"<{at.queue_id}@{re.sub(r'[^A-Za-z0-9.-]', '-', at.host.fqdn)}>"
+    return f"<{circumstances.queue_id}@{re.sub(r'[^A-Za-z0-9.-]', '-', circumstances.host.fqdn)}>"
 
 
-def display_name(sender: Mailbox | None, at: Circumstances) -> str:
+def display_name(sender: Mailbox | None, circumstances: Circumstances) -> str:
     """The name that tells host and origin: `root@pve1 (Cron Daemon)`, in a cluster
     `root@pve1 (Cron Daemon, prod)`; of a real address: `ops@example.com via pve1`."""
     if sender is None:
-        sender = Mailbox(at.full_name, at.user)
+        sender = Mailbox(circumstances.full_name, circumstances.user)
     if not sender.address or any(c.isspace() for c in sender.address):
-        sender = Mailbox(sender.name or sender.address, at.user)
+        sender = Mailbox(sender.name or sender.address, circumstances.user)
     local, _, domain = sender.address.rpartition("@") if "@" in sender.address else (sender.address, "", "")
-    if domain and not at.host.is_local(domain):
-        return _name(f"{sender.name or sender.address} via {at.host.name}{f' ({at.host.cluster})' if at.host.cluster else ''}")
+    if domain and not circumstances.host.is_local(domain):
+        cluster = f" ({circumstances.host.cluster})" if circumstances.host.cluster else ""
+        return _name(f"{sender.name or sender.address} via {circumstances.host.name}{cluster}")
     name = sender.name if sender.name.lower() != local.lower() else ""
-    more = ", ".join(word for word in (name, at.host.cluster) if word)
-    return _name(f"{local or at.user}@{at.host.name}{f' ({more})' if more else ''}")
+    more = ", ".join(word for word in (name, circumstances.host.cluster) if word)
+    return _name(f"{local or circumstances.user}@{circumstances.host.name}{f' ({more})' if more else ''}")
 
 
 def _subject(subject: str) -> str:
-    clean = twin.visible(subject).replace("\n", " ").replace("\t", " ").strip()
+    clean = page.visible(subject).replace("\n", " ").replace("\t", " ").strip()
     return clean if len(clean) <= SUBJECT_LIMIT else f"{clean[: SUBJECT_LIMIT - 1]}…"
 
 
-def _body(mail: Mail, at: Circumstances, notes: tuple[str, ...]) -> str:
+def _body(mail: Mail, circumstances: Circumstances, notes: tuple[str, ...]) -> str:
     if mail.html is not None:
-        page = twin.legal(mail.html)
+        content = page.legal(mail.html)
         for text in mail.appended:
             if text.strip():
-                page = twin.append(page, f"<hr>{twin.block(text)}")
+                content = page.append(content, f"<hr>{page.block(text)}")
     else:
-        page = twin.twin(mail.text or "")
-    if at.footer:
-        page = twin.append(page, twin.note(at.footer))
+        content = page.text_page(mail.text or "")
+    if circumstances.footer:
+        content = page.append(content, page.note(circumstances.footer))
     if len(mail.subject) > SUBJECT_LIMIT:
-        page = twin.prepend(page, twin.note(f"Subject: {mail.subject}"))
+        content = page.prepend(content, page.note(f"Subject: {mail.subject}"))
     if notes:
-        page = twin.prepend(page, twin.note("\n".join(notes)))
-    late = at.now - at.arrived
+        content = page.prepend(content, page.note("\n".join(notes)))
+    late = circumstances.now - circumstances.arrived
     if late > LATE:
-        handed_in = datetime.fromtimestamp(at.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
-        page = twin.prepend(page, twin.note(f"Late: handed in on {at.host.name} at {handed_in}, sent {duration(late)} later."))
-    return page
+        handed_in = datetime.fromtimestamp(circumstances.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+        content = page.prepend(
+            content, page.note(f"Late: handed in on {circumstances.host.name} at {handed_in}, sent {duration(late)} later.")
+        )
+    return content
 
 
 def duration(seconds: float) -> str:
@@ -151,12 +156,12 @@ def reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:
     return ()
 
 
-def _headers(mail: Mail, at: Circumstances) -> list[dict[str, str]]:
-    date = mail.date or datetime.fromtimestamp(at.arrived, UTC).astimezone()
+def _headers(mail: Mail, circumstances: Circumstances) -> list[dict[str, str]]:
+    date = mail.date or datetime.fromtimestamp(circumstances.arrived, UTC).astimezone()
     found = [
         ("X-Auto-Response-Suppress", "All"),
         ("X-Original-Date", format_datetime(date)),
-        ("X-Queue-ID", f"{at.queue_id}@{at.host.name}"),
+        ("X-Queue-ID", f"{circumstances.queue_id}@{circumstances.host.name}"),
     ]
     for name, value in mail.headers:
         if len(found) == HEADER_LIMIT:
@@ -164,7 +169,7 @@ def _headers(mail: Mail, at: Circumstances) -> list[dict[str, str]]:
         # Long values are of no use to a reader, and Exchange's limit for them is not documented.
         if _HEADER_NAME.fullmatch(name) and not _NOT_PASSED_ON.match(name) and len(name) + len(value) <= 900:
             found.append((name, value))
-    return [{"name": name, "value": twin.visible(value)} for name, value in found]
+    return [{"name": name, "value": page.visible(value)} for name, value in found]
 
 
 def sorted_attachments(mail: Mail) -> tuple[list[Attachment], list[Attachment]]:
@@ -186,12 +191,12 @@ def file_attachment(attachment: Attachment, *, inline: bool) -> dict[str, Any]:
     """An attachment as Graph's fileAttachment."""
     file: dict[str, Any] = {
         "@odata.type": "#microsoft.graph.fileAttachment",
-        "name": twin.visible(attachment.name) or "attachment",
+        "name": page.visible(attachment.name) or "attachment",
         "contentType": attachment.content_type,
         "contentBytes": base64.b64encode(attachment.content).decode("ascii"),
     }
     if inline:
-        file |= {"isInline": True, "contentId": twin.visible(attachment.content_id)}
+        file |= {"isInline": True, "contentId": page.visible(attachment.content_id)}
     return file
 
 
@@ -203,4 +208,4 @@ def _recipient(mailbox: Mailbox) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    return " ".join(twin.visible(name).split())[:256]
+    return " ".join(page.visible(name).split())[:256]

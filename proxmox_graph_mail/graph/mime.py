@@ -20,6 +20,7 @@ from email.utils import format_datetime
 from proxmox_graph_mail.graph.message import Circumstances, display_name, message_id, reply_to
 from proxmox_graph_mail.message.mail import Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients
+from proxmox_graph_mail.rfc822.header import field_name, split, written_fields
 
 MIME_LIMIT = 2_200_000
 """Bytes of a message in MIME form: base64 makes 3 MB of it, and Graph is known to refuse what is larger."""
@@ -29,40 +30,38 @@ _REPLACED = frozenset(
     (b"to", b"cc", b"bcc", b"from", b"sender", b"return-path", b"delivered-to", b"x-original-to",
      b"resent-to", b"resent-cc", b"resent-bcc", b"resent-from", b"resent-sender")
 )  # fmt: skip
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
-_END = re.compile(rb"\r?\n\r?\n")
 
 
-def mime_form(data: bytes, mail: Mail, recipients: Recipients, at: Circumstances) -> bytes | None:
+def mime_form(data: bytes, mail: Mail, recipients: Recipients, circumstances: Circumstances) -> bytes | None:
     """The message as it is handed to Graph, before base64; None if its header, or an address, is none that MIME has a form for.
 
     `data` begins with the header.
     """
     newline = b"\r\n" if b"\r\n" in data[:1000] else b"\n"
-    head, body = _split(data)
+    head, body = split(data)
     if not all(person.address.isascii() for person in (*recipients.to, *recipients.cc, *recipients.bcc)):
         return None
+    fields = written_fields(head)
+    if sum(map(len, fields)) < len(head) or b"\0" in head or b"\r" in head.replace(b"\r\n", b""):
+        return None  # what stands there is not a field
     kept, present = [], set()
-    for field in _fields(head):
-        match = _FIELD.match(field)
-        if match is None or b"\0" in field or b"\r" in field.replace(b"\r\n", b""):
-            return None
-        name = match[1].lower()
-        if name not in _REPLACED:
-            kept.append(field if field.isascii() else _encoded(match[1], field[match.end() :], newline))
-            present.add(name)
-    ours = [("From", _mailboxes([Mailbox(display_name(mail.sender, at), at.sender)]))]
+    for field in fields:
+        name = field_name(field)
+        if name.lower() not in _REPLACED:
+            kept.append(field.rstrip(b"\r\n") if field.isascii() else _encoded(name, field.partition(b":")[2], newline))
+            present.add(name.lower())
+    ours = [("From", _mailboxes([Mailbox(display_name(mail.sender, circumstances), circumstances.sender)]))]
     ours += [
         (name, _mailboxes(people))
         for name, people in (("To", recipients.to), ("Cc", recipients.cc), ("Bcc", recipients.bcc))
         if people
     ]
-    if b"reply-to" not in present and (answer_to := reply_to(mail, at.host)):
+    if b"reply-to" not in present and (answer_to := reply_to(mail, circumstances.host)):
         ours.append(("Reply-To", _mailboxes(answer_to)))
     if b"message-id" not in present:
-        ours.append(("Message-ID", message_id(mail, at)))
+        ours.append(("Message-ID", message_id(mail, circumstances)))
     if b"date" not in present:
-        ours.append(("Date", format_datetime(datetime.fromtimestamp(at.arrived, UTC).astimezone())))
+        ours.append(("Date", format_datetime(datetime.fromtimestamp(circumstances.arrived, UTC).astimezone())))
     if b"mime-version" not in present:
         ours.append(("MIME-Version", "1.0"))
     first = b"".join(f"{name}: {value}\n".encode("ascii").replace(b"\n", newline) for name, value in ours)
@@ -80,25 +79,6 @@ def _encoded(name: bytes, value: bytes, newline: bytes) -> bytes:
     return name + b": " + words.encode("ascii").replace(b"\n", newline)
 
 
-def _split(entity: bytes) -> tuple[bytes, bytes]:
-    """Header section and body, without the blank line between them."""
-    if entity.startswith((b"\n", b"\r\n")):
-        return b"", entity.partition(b"\n")[2]
-    blank = _END.search(entity)
-    return (entity[: blank.start()], entity[blank.end() :]) if blank else (entity, b"")
-
-
-def _fields(head: bytes) -> list[bytes]:
-    """The header's fields as they stand, continuation lines included, without their last line end."""
-    fields: list[bytes] = []
-    for line in head.split(b"\n"):
-        if line[:1] in (b" ", b"\t") and fields:
-            fields[-1] += b"\n" + line
-        elif line.strip():
-            fields.append(line)
-    return [field.removesuffix(b"\r") for field in fields]
-
-
 def _mailboxes(people: Iterable[Mailbox]) -> str:
     """An address list, one a line, each name quoted or encoded (RFC 2047)."""
     shown = []
@@ -114,7 +94,7 @@ def _mailboxes(people: Iterable[Mailbox]) -> str:
 
 def _recoded(entity: bytes, newline: bytes, depth: int) -> bytes:
     """The entity with its quoted-printable leaves in base64; what is signed, and what is no MIME, as it was."""
-    head, body = _split(entity)
+    head, body = split(entity)
     try:
         described: Message = BytesHeaderParser().parsebytes(head + b"\n\n")
         kind = described.get_content_type()
@@ -127,13 +107,13 @@ def _recoded(entity: bytes, newline: bytes, depth: int) -> bytes:
     if boundary:
         start = len(entity) - len(body)
         return entity[:start] + _each_part(body, boundary.encode("utf-8", "surrogateescape"), newline, depth)
-    if encoding != "quoted-printable":
+    if encoding != "quoted-printable" or not body:
         return entity
-    fields = [field for field in _fields(head) if not field.lower().startswith(b"content-transfer-encoding")]
-    fields.append(b"Content-Transfer-Encoding: base64")
+    fields = [field for field in written_fields(head) if field_name(field).lower() != b"content-transfer-encoding"]
+    fields.append(b"Content-Transfer-Encoding: base64" + newline)
     content = quopri.decodestring(body)
     lines = [binascii.b2a_base64(content[at : at + 57], newline=False) for at in range(0, len(content), 57)]
-    return newline.join(fields) + newline * 2 + newline.join(lines) + newline
+    return b"".join(fields) + newline + newline.join(lines) + newline
 
 
 def _each_part(body: bytes, boundary: bytes, newline: bytes, depth: int) -> bytes:

@@ -7,12 +7,13 @@ when the settings or the credential change, when an admin says that something wa
 grants a permission need not say so.
 """
 
+import contextlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from proxmox_graph_mail import files
 
 MEMORY = 86400.0
 """Seconds after which it is asked again."""
@@ -46,7 +47,7 @@ class Permissions:
 
     def _read(self) -> dict[str, float]:
         try:
-            found = json.loads(self._path.read_bytes()) if self._path else {}
+            found = json.loads(files.read_plain(str(self._path), 1 << 16)) if self._path else {}
             entry = found["refused"] if found.get("key") == self._key else {}
             return {str(name): float(when) for name, when in entry.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -56,10 +57,5 @@ class Permissions:
         if self._path is None:
             return
         text = json.dumps({"key": self._key, "refused": self._refused})
-        try:
-            descriptor, name = tempfile.mkstemp(prefix=".permissions-", dir=self._path.parent)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-            os.replace(name, self._path)
-        except OSError:
-            pass  # it is known for this run, and learnt anew by the next
+        with contextlib.suppress(OSError):  # it is known for this run, and learnt anew by the next
+            files.replace(str(self._path), text.encode())

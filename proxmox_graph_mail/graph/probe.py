@@ -1,12 +1,9 @@
-"""What `check` asks of the network: a name, a handshake, an answer's date and certificate, a token's claims.
+"""What `check` asks of the network: a name, a handshake, an answer's date and certificate.
 
 Nothing here sends a mail. A certificate that is not trusted is looked at all the same (`issuer_of`), to name who made it.
 """
 
-import base64
-import binascii
 import concurrent.futures
-import json
 import socket
 import ssl
 import time
@@ -14,11 +11,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from proxmox_graph_mail.graph.transport import judge_transport
+from proxmox_graph_mail.graph.http import Wire
 
 DNS_PATIENCE = 10.0
 """Seconds for a name; a resolver's own time limits add up to more."""
@@ -45,15 +41,10 @@ def addresses(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def greet(http: httpx.Client, url: str, *, proxied: bool) -> Greeting | str:
-    """Ask a host for its front page; what it answered, or a sentence that says what is wrong."""
-    try:
-        with http.stream("GET", url) as response:
-            stream = response.extensions.get("network_stream")
-            layer = stream.get_extra_info("ssl_object") if stream is not None else None
-            return Greeting(response.status_code, _skew(response.headers.get("date", "")), _issuer(layer))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return judge_transport(error, url, proxied).reason.removesuffix(": the mail may have been sent")
+def greet(wire: Wire, url: str) -> Greeting:
+    """Ask a host for its front page. Raises ConnectionFailedError."""
+    status, headers, layer = wire.head(url)
+    return Greeting(status, _skew(headers.get("date", "")), _issuer(layer))
 
 
 def _skew(date: str) -> float | None:
@@ -87,13 +78,3 @@ def issuer_of(host: str, port: int = 443) -> str:
         if found := issuer.get_attributes_for_oid(kind):
             return str(found[0].value)
     return ""
-
-
-def claims(token: str) -> dict[str, Any]:
-    """An access token's claims, for diagnosis alone (Entra calls it opaque); empty if it is of another form."""
-    try:
-        part = token.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (IndexError, ValueError, binascii.Error):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -18,28 +18,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from proxmox_graph_mail.graph.credential import Credential, CredentialError, Token
-from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail import files
+from proxmox_graph_mail.errors import CredentialError
+from proxmox_graph_mail.graph.credential import Token
+from proxmox_graph_mail.graph.entra import TokenEndpoint
 
 MARGIN = 300.0
 """Seconds before its end from which a token is renewed."""
 REFUSAL_MEMORY = 300.0
 """Seconds a refusal is believed without asking again. A changed credential has another key and asks at once."""
 _DISK_TROUBLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+LIMIT = 1 << 20
+"""Bytes of the file."""
 BUSY_MEMORY = 5.0
 """Seconds a transient failure is believed."""
 
 
 class TokenCache:
-    """The access tokens of one credential. Safe for threads and processes."""
+    """The access tokens of one credential, in a state directory; None: in this process alone. Safe for threads and processes."""
 
-    def __init__(self, state: Path, credential: Credential, http: httpx.Client, clock: Callable[[], float] = time.time) -> None:
-        self._path = state / "tokens.json"
-        self._lock_path = state / "tokens.lock"
-        self._credential = credential
-        self._http = http
+    def __init__(self, state: Path | None, endpoint: TokenEndpoint, clock: Callable[[], float] = time.time) -> None:
+        self._state = state
+        self._endpoint = endpoint
         self._clock = clock
         self._token: Token | None = None
         self._mutex = threading.Lock()
@@ -64,7 +64,7 @@ class TokenCache:
         a permission must not wait for the old one's end."""
         with self._mutex, contextlib.suppress(CredentialError), self._locked():
             entries = self._read()
-            key = self._credential.key
+            key = self._endpoint.credential.key
             if entries.get(key, {}).get("token") == token.value:
                 self._write({other: entry for other, entry in entries.items() if other != key})
             if self._token == token:
@@ -74,24 +74,24 @@ class TokenCache:
         """Ask Entra next time, although it refused a moment ago."""
         with self._mutex, contextlib.suppress(CredentialError), self._locked():
             entries = self._read()
-            if "reason" in entries.pop(self._credential.key, {}):
+            if "reason" in entries.pop(self._endpoint.credential.key, {}):
                 self._write(entries)
 
     def _renew(self, rejected: Token | None, claims: str | None) -> Token:
         with self._locked():
             now = self._clock()
             entries = self._read()
-            key = self._credential.key
+            key = self._endpoint.credential.key
             known = _token(entries.get(key))
             if known and self._fresh(known) and (rejected is None or (known.value != rejected.value and not claims)):
                 return known
-            if refusal := _refusal(entries.get(key), now):
-                raise CredentialError(refusal)
+            if (refusal := _refusal(entries.get(key), now)) is not None:
+                raise refusal
             entries = {other: entry for other, entry in entries.items() if other != key and entry["expires"] > now}
             try:
-                token = self._credential.acquire(self._http, now, claims)
+                token = self._endpoint.acquire(now, claims)
             except CredentialError as error:
-                self._write(entries | {key: _remembered(error.outcome, now)})
+                self._write(entries | {key: _remembered(error, now)})
                 raise
             self._write(entries | {key: {"token": token.value, "expires": token.expires}})
             return token
@@ -101,20 +101,25 @@ class TokenCache:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        if self._state is None:
+            yield
+            return
+        path = self._state / "tokens.lock"
         flags = os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             try:
-                fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600)
             except OSError as error:
                 if error.errno not in _DISK_TROUBLE:
                     raise
-                fd = os.open(self._lock_path, os.O_RDONLY | flags)  # a read-only or full disk must not stop mail
+                fd = os.open(path, os.O_RDONLY | flags)  # a read-only or full disk must not stop mail
         except FileNotFoundError:
             yield  # never a lock, and no disk to make one on: this process asks for itself
             return
         except OSError as error:
-            reason = f"cannot write the token cache {self._lock_path}: {error.strerror}"
-            raise CredentialError(Outcome(Status.TRANSIENT, reason, "TokenCache", shared=True)) from error
+            raise CredentialError(
+                f"cannot write the token cache {path}: {error.strerror}", "TokenCache", temporary=True
+            ) from error  # fmt: skip
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -122,8 +127,10 @@ class TokenCache:
             os.close(fd)
 
     def _read(self) -> dict[str, dict[str, Any]]:
+        if self._state is None:
+            return {}
         try:
-            found = json.loads(self._path.read_bytes())
+            found = json.loads(files.read_plain(str(self._state / "tokens.json"), LIMIT))
         except (OSError, ValueError):
             return {}  # absent, or damaged: then a new token is asked for
         if not isinstance(found, dict):
@@ -131,20 +138,11 @@ class TokenCache:
         return {k: v for k, v in found.items() if isinstance(v, dict) and isinstance(v.get("expires"), int | float)}
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
-        temporary = self._path.with_suffix(".new")
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with open(fd, "w", encoding="utf-8") as file:
-                json.dump(entries, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._path)
-        except OSError:
-            # A full disk must not stop mail: this process has its token, others ask for their own.
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        if self._state is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk must not stop mail: this process has its token, others ask for theirs
+                files.replace(str(self._state / "tokens.json"), json.dumps(entries).encode())
 
 
 def _token(entry: dict[str, Any] | None) -> Token | None:
@@ -153,24 +151,20 @@ def _token(entry: dict[str, Any] | None) -> Token | None:
     return Token(entry["token"], entry["expires"])
 
 
-def _refusal(entry: dict[str, Any] | None, now: float) -> Outcome | None:
+def _refusal(entry: dict[str, Any] | None, now: float) -> CredentialError | None:
     """What Entra answered last time, if that is to be believed still; not if a clock that was set makes it last."""
     try:
         if entry is None or "reason" not in entry or not 0 < (left := entry["expires"] - now) <= entry["memory"]:
             return None
-        status, wait = Status(entry["status"]), left if entry["wait"] else 0.0
-        return Outcome(status, str(entry["reason"]), str(entry["code"]), wait, shared=True)
+        reason, code, temporary, wait = str(entry["reason"]), str(entry["code"]), bool(entry["temporary"]), bool(entry["wait"])
     except (KeyError, TypeError, ValueError):
         return None
+    return CredentialError(reason, code, temporary=temporary, retry_after=left if wait else 0.0)
 
 
-def _remembered(outcome: Outcome, now: float) -> dict[str, Any]:
-    memory = max(REFUSAL_MEMORY if outcome.status is Status.HELD else BUSY_MEMORY, outcome.retry_after)
+def _remembered(error: CredentialError, now: float) -> dict[str, Any]:
+    memory = max(BUSY_MEMORY if error.temporary else REFUSAL_MEMORY, error.retry_after)
     return {
-        "status": str(outcome.status),
-        "reason": outcome.reason,
-        "code": outcome.code,
-        "wait": outcome.retry_after > 0,
-        "memory": memory,
+        "reason": str(error), "code": error.code, "temporary": error.temporary, "wait": error.retry_after > 0, "memory": memory,
         "expires": now + memory,
-    }
+    }  # fmt: skip

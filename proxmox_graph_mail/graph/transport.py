@@ -1,8 +1,8 @@
-"""What a failed HTTP exchange means for the mail: every httpx exception, mapped once.
+"""What a connection that fails means: every httpx exception, mapped once.
 
-ConnectError, ConnectTimeout, PoolTimeout, ProxyError    transient: no byte of the request went out
-  … with a certificate that is not trusted               held: the admin's to mend
-UnsupportedProtocol, InvalidURL, LocalProtocolError      held: a setting is wrong
+ConnectError, ConnectTimeout, PoolTimeout, ProxyError    temporary: no byte of the request went out
+  … with a certificate that is not trusted               not temporary: the admin's to mend
+UnsupportedProtocol, InvalidURL, LocalProtocolError      not temporary: a setting is wrong
 everything else (timeouts, resets, half an answer)       uncertain: the request may have been taken
 """
 
@@ -11,35 +11,34 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.errors import ConnectionFailedError
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 MISCONFIGURED = (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError, httpx.TooManyRedirects)
 
 
-def judge_transport(error: httpx.HTTPError | httpx.InvalidURL, url: str, proxy: bool = False) -> Outcome:
-    """The outcome of an exchange that ended without an answer; `proxy` tells whether it went through one."""
+def connection_failed(error: httpx.HTTPError | httpx.InvalidURL, url: str, *, proxied: bool) -> ConnectionFailedError:
+    """What came of an exchange that ended without an answer; `proxied` tells whether it went through a proxy."""
     host = urlsplit(url).hostname or url
     what = _described(error)
     if isinstance(error, MISCONFIGURED):
-        return Outcome(
-            Status.HELD, f"cannot talk to {host} ({what}): check GRAPH_ENDPOINT, GRAPH_AUTHORITY and HTTPS_PROXY",
-            type(error).__name__, shared=True,
+        return ConnectionFailedError(
+            f"cannot talk to {host} ({what}): check GRAPH_ENDPOINT, GRAPH_AUTHORITY and HTTPS_PROXY", type(error).__name__,
+            temporary=False,
         )  # fmt: skip
     if untrusted := _certificate_problem(error):
-        return Outcome(
-            Status.HELD,
-            f"the certificate shown for {host} is not trusted ({untrusted}): if a proxy inspects TLS, set GRAPH_CA_FILE "
-            "to its CA; else check this host's clock and ca-certificates",
-            "CertificateNotTrusted", shared=True,
+        return ConnectionFailedError(
+            f"the certificate shown for {host} is not trusted ({untrusted}): if a proxy inspects TLS, set GRAPH_CA_FILE to its "
+            "CA; else check this host's clock and ca-certificates",
+            "CertificateNotTrusted", temporary=False,
         )  # fmt: skip
     if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
-        return Outcome(Status.HELD, f"the proxy wants a login ({what}): put it into HTTPS_PROXY", "ProxyLogin", shared=True)
+        return ConnectionFailedError(f"the proxy wants a login ({what}): put it into HTTPS_PROXY", "ProxyLogin", temporary=False)
     if isinstance(error, NOT_SENT):
-        where = "through the proxy of HTTPS_PROXY " if proxy else ""
-        return Outcome(Status.TRANSIENT, f"cannot connect {where}to {host} ({what})", type(error).__name__, shared=True)
-    return Outcome(
-        Status.UNCERTAIN, f"the connection to {host} broke off ({what}): the mail may have been sent", type(error).__name__
+        where = "through the proxy of HTTPS_PROXY " if proxied else ""
+        return ConnectionFailedError(f"cannot connect {where}to {host} ({what})", type(error).__name__, temporary=True)
+    return ConnectionFailedError(
+        f"the connection to {host} broke off ({what})", type(error).__name__, temporary=True, uncertain=True, shared=False
     )
 
 

@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxmox_graph_mail.submission.addresses import mailboxes
+from proxmox_graph_mail.rfc822.addresses import mailboxes
 
 INCLUDE_LIMIT = 1 << 20
 """Bytes read of a file that `:include:` names."""

@@ -69,6 +69,16 @@ def raw_header(value: str | bytes) -> str:
     return decode(value, None)[0]
 
 
+def unfold(value: str) -> str:
+    """A header value as one line (RFC 5322 2.2.3)."""
+    return " ".join(line.strip() for line in value.split("\n")).strip()  # no regex: its blanks would cost quadratic time
+
+
+def unfolded(value: str) -> str:
+    """A header value as one line, its encoded words decoded."""
+    return words(unfold(value))
+
+
 def words(value: str) -> str:
     """Decode the encoded words of an unfolded header value.
 

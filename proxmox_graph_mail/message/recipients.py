@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
 from proxmox_graph_mail.message.mail import Mail, Mailbox
-from proxmox_graph_mail.submission.forwarding import LOCAL_ROOT
+
+LOCAL_ROOT = "root"
+"""Local root, as a recipient that is no address: Proxmox's notification system gets the mail."""
 
 # What Exchange Online takes for an SMTP address, as strict as is certain: RFC 5321's dot-atom, with UTF-8 (RFC 6531),
 # and a domain of at least two labels.
@@ -21,9 +23,9 @@ _ADDRESS = re.compile(r"[^\s@<>(),;:\\\"\[\]\x00-\x1f\x7f\ud800-\udfff]+@(?:[^\W
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class AddressBook:
     """Who reads mail for local names: this host's names, its aliases, MAIL_TO, root@pam's address and where it was found, the
-    addresses in /root/.forward, and at last the sending mailbox. With `forward`, local root's mail is handed to Proxmox's
+    addresses in /root/.forward, and at last the sending mailbox. With `hands_over_root`, local root's mail goes to Proxmox's
     notification system."""
 
     host: Host
@@ -32,8 +34,8 @@ class Directory:
     sender: str
     admin: str = ""
     admin_source: str = ""
-    forward_to: tuple[str, ...] = ()
-    forward: bool = False
+    forward_file: tuple[str, ...] = ()
+    hands_over_root: bool = False
 
     def resolve(self, recipient: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The addresses that get a recipient's mail, and warnings. An address elsewhere is returned as it is; LOCAL_ROOT stands
@@ -53,12 +55,12 @@ class Directory:
             if name is None:
                 found[target] = None
                 continue
-            if name.lower() == "root" and self.forward:
+            if name.lower() == "root" and self.hands_over_root:
                 found[LOCAL_ROOT] = None
-                if self.mail_to or not self.forward_to:
+                if self.mail_to or not self.forward_file:
                     continue
-            if name.lower() == "root" and self.forward_to and not self.mail_to:
-                found.update(dict.fromkeys(self.forward_to))
+            if name.lower() == "root" and self.forward_file and not self.mail_to:
+                found.update(dict.fromkeys(self.forward_file))
             else:
                 administrators, problems = self.administrators()
                 warnings += problems
@@ -104,15 +106,13 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
-    """Who gets a mail. `invalid` are envelope recipients that are no addresses and get nothing; with `root`, Proxmox's
-    notification system gets it too."""
+    """Who gets a mail by Graph. `invalid` are envelope recipients that are no addresses and get nothing."""
 
     to: tuple[Mailbox, ...] = ()
     cc: tuple[Mailbox, ...] = ()
     bcc: tuple[Mailbox, ...] = ()
     invalid: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    root: bool = False
 
     def __len__(self) -> int:
         return len(self.to) + len(self.cc) + len(self.bcc)
@@ -122,7 +122,7 @@ class Recipients:
         return tuple(mailbox.address for mailbox in (*self.to, *self.cc, *self.bcc))
 
 
-def recipients(envelope_recipients: Iterable[str], mail: Mail, directory: Directory) -> Recipients:
+def recipients(envelope_recipients: Iterable[str], mail: Mail, book: AddressBook) -> Recipients:
     """Resolve the envelope and sort it by the headers.
 
     To and Cc keep the headers' order and display names, for those whom the envelope has; the rest is Bcc, except
@@ -131,23 +131,22 @@ def recipients(envelope_recipients: Iterable[str], mail: Mail, directory: Direct
     wanted: dict[str, str] = {}  # lower case → as written
     warnings: list[str] = []
     invalid: list[str] = []
-    root = False
     for recipient in envelope_recipients:
-        addresses, problems = directory.resolve(recipient)
+        addresses, problems = book.resolve(recipient)
         warnings += problems
         for address in addresses:
-            if address == LOCAL_ROOT and directory.forward:
-                root = True
-            elif is_address(address):
+            if address == LOCAL_ROOT and book.hands_over_root:
+                continue  # root_mail/ sees to it
+            if is_address(address):
                 wanted.setdefault(address.lower(), address)
             else:
                 invalid.append(address)
-    to = _shown(mail.to, wanted, directory)
-    cc = _shown(mail.cc, wanted, directory)
+    to = _shown(mail.to, wanted, book)
+    cc = _shown(mail.cc, wanted, book)
     rest = tuple(Mailbox("", address) for address in wanted.values())
     if not to and not cc and len(rest) == 1:
         to, rest = rest, ()
-    return Recipients(to, cc, rest, tuple(dict.fromkeys(invalid)), tuple(dict.fromkeys(warnings)), root)
+    return Recipients(to, cc, rest, tuple(dict.fromkeys(invalid)), tuple(dict.fromkeys(warnings)))
 
 
 def is_address(text: str) -> bool:
@@ -163,13 +162,13 @@ def is_address(text: str) -> bool:
     return not any(part.startswith(".") or part.endswith(".") or ".." in part for part in (local, domain))
 
 
-def _shown(header: tuple[Mailbox, ...], wanted: dict[str, str], directory: Directory) -> tuple[Mailbox, ...]:
+def _shown(header: tuple[Mailbox, ...], wanted: dict[str, str], book: AddressBook) -> tuple[Mailbox, ...]:
     """The wanted addresses that a header names, each taken off `wanted`."""
     shown = []
     for mailbox in header:
         if not wanted:
             break
-        for address in directory.resolve(mailbox.address)[0]:
+        for address in book.resolve(mailbox.address)[0]:
             if (key := address.lower()) in wanted:
                 same = mailbox.address.lower() == key
                 shown.append(Mailbox(mailbox.name if same else "", wanted.pop(key)))

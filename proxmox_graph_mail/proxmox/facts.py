@@ -18,20 +18,18 @@ import re
 import select
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from proxmox_graph_mail import log
+from proxmox_graph_mail import files, log, paths
 
 LIMIT = 3.0
 """Seconds that reading may take."""
 FORWARD_PROGRAMS = ("/usr/libexec/proxmox-mail-forward", "/usr/bin/proxmox-mail-forward")
 """Where PVE 9 and PBS 4, and where their predecessors, keep it."""
-FORWARD_UNIT = "/usr/lib/systemd/system/proxmox-graph-mail-forward.path"
-CLUSTER_FILE = "/etc/pve/priv/proxmox-graph-mail.conf"
+FORWARD_UNIT = "/usr/lib/systemd/system/proxmox-graph-mail-hand-over.path"
 SIZE_LIMIT = 1 << 20
 """Bytes; pmxcfs takes no larger file."""
 _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
@@ -39,8 +37,8 @@ _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
 
 class Facts(NamedTuple):
     """`products` are pve and pbs; `admin` is root@pam's address and `admin_source` the file that says so; `email_from` the
-    sender that Proxmox gives its notifications; `forward` the proxmox-mail-forward that is there and can be run by our unit,
-    `forward_file` whether /root/.forward pipes into it, `forward_to` the addresses in that file."""
+    sender that Proxmox gives its notifications; `forward_program` the proxmox-mail-forward that is there and can be run by our
+    unit, `forward_file_pipes` whether /root/.forward pipes into it, `forward_file` the addresses in that file."""
 
     products: tuple[str, ...] = ()
     admin: str = ""
@@ -48,25 +46,15 @@ class Facts(NamedTuple):
     email_from: str = ""
     cluster: str = ""
     nodes: tuple[str, ...] = ()
-    forward: str = ""
-    forward_file: bool = False
-    forward_to: tuple[str, ...] = ()
-
-
-def directory() -> str:
-    """`$PROXMOX_GRAPH_MAIL_HOST`, or the package's directory of facts."""
-    return os.environ.get("PROXMOX_GRAPH_MAIL_HOST", "/var/lib/proxmox-graph-mail-host")
-
-
-def file() -> str:
-    """Where the facts are."""
-    return f"{directory()}/host.json"
+    forward_program: str = ""
+    forward_file_pipes: bool = False
+    forward_file: tuple[str, ...] = ()
 
 
 def known() -> Facts:
     """The facts as they were last read; none where nobody ever read any."""
     try:
-        with open(file(), "rb") as source:
+        with open(paths.host_facts(), "rb") as source:
             found = json.load(source)
         kinds = {name: type(value) for name, value in Facts()._asdict().items()}
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items() if key in kinds}
@@ -101,18 +89,18 @@ def refresh(limit: float = LIMIT) -> bool:
 
 def gather() -> dict[str, Any]:
     """Read everything; may hang where /etc/pve does."""
-    root = os.environ.get("PROXMOX_GRAPH_MAIL_ROOT", "")
+    root = paths.below_root("")
     pve_there = os.path.isdir(f"{root}/etc/pve")
     problems: list[str] = []
     pve = _guarded(_pve, root, problems) if pve_there and pve_is_up() else None
     pbs = _guarded(_pbs, root, problems) if os.path.isdir(f"{root}/etc/proxmox-backup") else None
-    forward = next((path for path in FORWARD_PROGRAMS if os.access(f"{root}{path}", os.X_OK)), "")
+    program = next((path for path in FORWARD_PROGRAMS if os.access(f"{root}{path}", os.X_OK)), "")
     if not os.path.exists(f"{root}{FORWARD_UNIT}"):
-        forward = ""  # nobody would run it
+        program = ""  # nobody would run it
     pipes, addresses = forward_file(_lines(f"{root}/root/.forward"))
     facts = {
         "products": [name for name, there in (("pve", pve or pve_there), ("pbs", pbs)) if there],
-        "forward": f"{root}{forward}" if forward else "", "forward_file": pipes, "forward_to": addresses,
+        "forward_program": f"{root}{program}" if program else "", "forward_file_pipes": pipes, "forward_file": addresses,
     }  # fmt: skip
     for source in (pbs, pve):  # where both are installed, PVE's count
         facts |= {key: value for key, value in (source or {}).items() if value and key != "settings"}
@@ -121,7 +109,7 @@ def gather() -> dict[str, Any]:
 
 def pve_is_up() -> bool:
     """Is the cluster's file system mounted? Else /etc/pve is an empty directory. May hang."""
-    return os.path.isdir(f"{os.environ.get('PROXMOX_GRAPH_MAIL_ROOT', '')}/etc/pve/nodes")
+    return os.path.isdir(paths.below_root("/etc/pve/nodes"))
 
 
 def _guarded(read: Callable[[str], dict[str, Any]], root: str, problems: list[str]) -> dict[str, Any] | None:
@@ -182,7 +170,7 @@ def _pve(root: str) -> dict[str, Any]:
     return {
         "admin": admin, "admin_source": "/etc/pve/user.cfg" if admin else "", "cluster": cluster, "nodes": nodes,
         "email_from": _option(_lines(f"{root}/etc/pve/datacenter.cfg"), "email_from"),
-        "settings": _text(f"{root}{CLUSTER_FILE}"),
+        "settings": _text(f"{root}{paths.CLUSTER_SETTINGS}"),
     }  # fmt: skip
 
 
@@ -219,7 +207,7 @@ def in_child(look: Callable[[], Any], limit: float) -> Any:
     """What `look` finds (JSON can say it), or None if it does not within `limit` seconds: in a child, that may hang in the kernel
     where not even SIGKILL ends it. While one hangs (it holds a lock), no other is begun."""
     try:
-        lock = os.open(f"{directory()}/.reading", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{paths.host()}/.reading", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
@@ -257,19 +245,13 @@ def in_child(look: Callable[[], Any], limit: float) -> Any:
 def _replace(name: str, text: str | None) -> None:
     """Let a file hold this text, or be gone; complete before it has its name, and the group's to read. A queue runner that is
     at work notices the change by itself."""
-    path = f"{directory()}/{name}"
+    path = f"{paths.host()}/{name}"
     if _text(path) == text:
         return
     if text is None:
         os.unlink(path)
-        return
-    descriptor, new = tempfile.mkstemp(prefix=f".{name}-", dir=directory())
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as target:
-        os.fchmod(target.fileno(), 0o640)  # the group is the directory's, which is set-group-ID
-        target.write(text)
-        target.flush()
-        os.fsync(target.fileno())
-    os.replace(new, path)
+    else:  # the group is the directory's, which is set-group-ID
+        files.replace(path, text.encode("utf-8", "surrogateescape"), mode=0o640)
 
 
 def main() -> None:
@@ -278,5 +260,5 @@ def main() -> None:
     try:
         sys.exit(0 if refresh() else 75)
     except OSError as error:
-        log.line(f"cannot write {directory()}: {error.strerror}", log.WARNING)
+        log.line(f"cannot write {paths.host()}: {error.strerror}", log.WARNING)
         sys.exit(75)

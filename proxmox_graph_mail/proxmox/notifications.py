@@ -12,19 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.errors import ProxmoxError
 
 PATIENCE = 60.0
 """Seconds a command of Proxmox's may take; pmxcfs waits 10 for a lock."""
 LOCAL_SMTP = ("127.0.0.1", "::1", "localhost")
 COMMENT = "through Microsoft 365, by proxmox-graph-mail"
-
-
-class ProxmoxError(MailError):
-    """A command of Proxmox's failed, or there is none."""
-
-    temporary = False
-    status = 69
 
 
 @dataclass(frozen=True, slots=True)

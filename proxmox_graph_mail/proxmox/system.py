@@ -20,12 +20,12 @@ def sendmail_owner(path: str = "/usr/sbin/sendmail") -> str:
     return text.partition(":")[0].strip() if text else ""
 
 
-def inactive_units(*, forwarding: bool) -> list[str] | None:
-    """Those of UNITS (and with `forwarding` of what hands root's mail over) that do not run; None where there is no systemd, or
+def inactive_units(*, hand_over: bool) -> list[str] | None:
+    """Those of UNITS (and with `hand_over` of what hands root's mail over) that do not run; None where there is no systemd, or
     the units are not installed."""
     if not os.path.isdir("/run/systemd/system") or not os.path.exists("/usr/lib/systemd/system/proxmox-graph-mail.socket"):
         return None
-    units = (*UNITS, "proxmox-graph-mail-forward.path") if forwarding else UNITS
+    units = (*UNITS, "proxmox-graph-mail-hand-over.path") if hand_over else UNITS
     states = output(["systemctl", "is-active", *units]).split()
     return [unit for unit, state in zip(units, states, strict=False) if state != "active"]
 

@@ -1,22 +1,22 @@
-"""docs/settings.md, from the settings' own words: `python -m proxmox_graph_mail.settings.reference` writes it."""
+"""What people read about the settings, made from the model's words: `python -m proxmox_graph_mail.settings.reference` writes
+docs/settings.md, the keys of proxmox-graph-mail.conf(5) and the example (`make docs`)."""
 
-import ast
-import inspect
-from itertools import pairwise
+import re
+import sys
+import textwrap
+from pathlib import Path
 
-from proxmox_graph_mail.settings import Settings
-from proxmox_graph_mail.settings.files import CLUSTER_FILE, HOST_FILE
+from proxmox_graph_mail import paths
+from proxmox_graph_mail.settings.model import Settings
+
+MANUAL = Path("docs/man/proxmox-graph-mail.conf.5")
+BEGIN, END = '.\\" made by make docs: from here', '.\\" to here\n'
+NEEDED = ("GRAPH_TENANT_ID", "GRAPH_CLIENT_ID", "GRAPH_CLIENT_SECRET", "GRAPH_SENDER")
 
 
-def meanings() -> dict[str, str]:
-    """What each key means: the words under it in the model. (Pydantic could read them too, at every start of the program.)"""
-    body = [line for node in ast.parse(inspect.getsource(Settings)).body for line in getattr(node, "body", ())]
-    found = {}
-    for before, after in pairwise(body):
-        words = after.value if isinstance(after, ast.Expr) else None
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(words, ast.Constant):
-            found[before.target.id] = " ".join(str(words.value).split())
-    return found
+def words() -> dict[str, str]:
+    """What each key (upper case) means."""
+    return {name.upper(): str(field.description) for name, field in Settings.model_fields.items()}
 
 
 def markdown() -> str:
@@ -24,23 +24,60 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `python -m proxmox_graph_mail.settings.reference`; do not edit.",
+        "Made by `make docs` from the words of `proxmox_graph_mail/settings/model.py`; do not edit.",
         "",
         "A key is taken from the environment, else from systemd's `$CREDENTIALS_DIRECTORY` (a file a key, lower case), else from",
-        f"`{HOST_FILE}`, else from `{CLUSTER_FILE}`, the settings of the whole cluster. The files",
-        "hold `KEY=value` lines. An unknown key or a bad value is an error that names key, file and line; mail waits meanwhile.",
+        f"`{paths.HOST_SETTINGS}`, else from `{paths.CLUSTER_SETTINGS}`, the settings of the whole cluster. The",
+        "files hold `KEY=value` lines. An unknown key or a bad value is an error that names key, file and line; mail waits",
+        "meanwhile.",
         "",
         "| key | default | meaning |",
         "|---|---|---|",
     ]
-    words = meanings()
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        shown = "needed" if field.is_required() else "" if default in (None, "") else str(default).lower()
-        shown = {"queue_lifetime": "5d", "https_proxy": ""}.get(name, shown)
-        lines.append(f"| `{name.upper()}` | {shown} | {words[name]} |")
+    for name, meaning in words().items():
+        default = "needed" if name in NEEDED else _default(name)
+        lines.append(f"| `{name}` | {default} | {meaning} |")
     return "\n".join([*lines, ""])
 
 
+def _default(name: str) -> str:
+    default = Settings.model_fields[name.lower()].default
+    shown = "" if default in (None, "") else str(default).lower()
+    return {"QUEUE_LIFETIME": "5d", "HTTPS_PROXY": ""}.get(name, shown)
+
+
+def manual(page: str) -> str:
+    """The manual page, with its keys as they are now."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    keys = []
+    for name, meaning in words().items():
+        default = _default(name)
+        sentences = re.split(r"(?<=[.?:]) (?=[A-Za-z])", meaning + (f" By default {default}." if default else ""))
+        text = "\n".join(line for sentence in sentences for line in textwrap.wrap(sentence, 78, break_on_hyphens=False))
+        keys.append(f".It Ev {name}\n{text}\n")
+    return f"{before}{BEGIN}\n{''.join(keys)}{END}{after}"
+
+
+def example() -> str:
+    """The example that the package lays down: every key, as a comment."""
+    lines = [
+        f"# {paths.HOST_SETTINGS}: how this host sends mail through Microsoft 365.",
+        "# KEY=value lines. The first four are needed. Owner root, group proxmox-graph-mail, mode 0640.",
+    ]
+    for name, meaning in words().items():
+        value = (Settings.model_fields[name.lower()].examples or [""])[0]
+        lines += ["", *textwrap.wrap(meaning, 110, initial_indent="# ", subsequent_indent="# "), f"#{name}={value}"]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Write all three below the folder named, by default this one."""
+    tree = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    (tree / "docs/settings.md").write_text(markdown(), "utf-8")
+    (tree / MANUAL).write_text(manual((tree / MANUAL).read_text("utf-8")), "utf-8")
+    (tree / "packaging/proxmox-graph-mail.conf.example").write_text(example(), "utf-8")
+
+
 if __name__ == "__main__":
-    print(markdown(), end="")
+    main()

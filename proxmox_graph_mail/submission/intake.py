@@ -1,15 +1,15 @@
 """Standard input → safe: the one place where a message enters the spool, for sendmail, SMTP and reception alike.
 
-`take` writes the spool itself where this user may, and otherwise hands the message over the submit socket. Either
+`take` writes the spool itself where this user may, and otherwise submits the message by the socket. Either
 way it returns only when the mail is safe, with its queue ID, and every acceptance is one line in syslog.
 """
 
-from proxmox_graph_mail import log
+from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import ReceptionError, SpoolAccessError, SpoolError, TooLargeError
-from proxmox_graph_mail.incoming import Incoming
-from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission.envelope import Envelope
-from proxmox_graph_mail.submission.handover import Answer, hand_over, message_limit
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.incoming import Incoming
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.submission.submit import Receipt, submit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Taken:
-    """A message that is safe: its ID, and the receiver's answer if it went over the socket."""
+    """A message that is safe: its ID, and the receipt if it went by the socket."""
 
-    __slots__ = ("answer", "id")
+    __slots__ = ("id", "receipt")
 
-    def __init__(self, queue_id: str, answer: Answer | None) -> None:
+    def __init__(self, queue_id: str, receipt: Receipt | None) -> None:
         self.id = queue_id
-        self.answer = answer
+        self.receipt = receipt
 
 
 def take(spool: Spool, run: str, envelope: Envelope, chunks: "Iterable[bytes]", *, wait: float = 0.0) -> Taken:
@@ -36,7 +36,7 @@ def take(spool: Spool, run: str, envelope: Envelope, chunks: "Iterable[bytes]", 
     try:
         incoming = spool.accept(line)
     except SpoolAccessError as denied:  # only here: once chunks are read, another way would lose them
-        return _hand_over(run, envelope, chunks, wait, denied)
+        return _submit(run, envelope, chunks, wait, denied)
     return Taken(_fill(spool, incoming, envelope, chunks), None)
 
 
@@ -63,20 +63,20 @@ def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterabl
     return queue_id
 
 
-def _hand_over(run: str, envelope: Envelope, chunks: "Iterable[bytes]", wait: float, denied: SpoolAccessError) -> Taken:
+def _submit(run: str, envelope: Envelope, chunks: "Iterable[bytes]", wait: float, denied: SpoolAccessError) -> Taken:
     message = bytearray()
     for chunk in chunks:
         message += chunk
         _check_size(len(message))
     try:
-        answer = hand_over(run, envelope, bytes(message), wait=wait)
+        receipt = submit(run, envelope, bytes(message), wait=wait)
     except ReceptionError as error:
         if error.__cause__ is not None:  # nobody answered: the spool's own reason belongs to the story
             raise SpoolError(f"{denied}; {error}") from error
         raise
-    return Taken(answer.queue_id, answer)
+    return Taken(receipt.queue_id, receipt)
 
 
 def _check_size(size: int) -> None:
-    if size > (limit := message_limit()):
+    if size > (limit := paths.message_limit()):
         raise TooLargeError(f"the message is larger than {limit} bytes, more than any Exchange mailbox may send")

@@ -7,22 +7,10 @@ import time
 
 from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolError
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.spool import Entry, Spool
-from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.store import Entry, Spool
 from proxmox_graph_mail.submission.streams import say
-
-_EVENT = {
-    "time": 0.0,
-    "status": "",
-    "reason": "",
-    "attempts": 0,
-    "tried": False,
-    "shared": False,
-    "sent_to": [],
-    "uncertain": False,
-    "forward": "",
-}
-"""The fields of an event, and what they are where it has none."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +22,7 @@ def require_access(spool: Spool) -> None:
     if not os.path.isdir(spool.root):
         raise SpoolError(f"there is no spool at {spool.root}; is the package installed, or $PROXMOX_GRAPH_MAIL_SPOOL wrong?")
     if not os.access(spool.queue, os.R_OK | os.W_OK | os.X_OK):
-        raise PrivilegeError("only root and the service user may see the queue; try it with sudo")
+        raise PrivilegeError("only root and the service user may see the queue")
 
 
 def show(spool: Spool, *, as_json: bool) -> int:
@@ -62,26 +50,6 @@ def listing(spool: Spool) -> "list[dict[str, Any]]":
     return rows
 
 
-def read_envelope(spool: Spool, queue_id: str, *, failed: bool = False) -> tuple[Envelope, int]:
-    """The envelope of a message and the bytes its line takes. Raises FileNotFoundError, DataError or SpoolError."""
-    with open(spool.open(queue_id, failed=failed), "rb") as file:
-        line = file.readline(LINE_LIMIT)
-    return decode(line), len(line)
-
-
-def history(log: bytes) -> "list[dict[str, Any]]":
-    """The events of a message's log, oldest first; a line torn by a crash, or of another shape, is left out."""
-    events = []
-    for line in log.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and all(isinstance(event.get(key, empty), type(empty)) for key, empty in _EVENT.items()):
-            events.append(_EVENT | event)
-    return events
-
-
 def table(rows: "list[dict[str, Any]]") -> str:
     """The listing in the layout of Postfix's mailq."""
     if not rows:
@@ -107,15 +75,14 @@ def _local(rfc3339: str) -> str:
 
 
 def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, Any]":
-    events = history(spool.read_log(entry.id, failed=failed))
-    tried = [event for event in events if event.get("status") in ("deferred", "held", "failed")]
-    last = tried[-1] if tried else {}
+    past = journal.read(spool.failed if failed else spool.queue, entry.id)
+    reason = past.reason
     try:
-        envelope, skip = read_envelope(spool, entry.id, failed=failed)
+        envelope, skip = spool.envelope(entry.id, failed=failed)
     except (DataError, SpoolError) as error:
         envelope, skip = Envelope(sender="?", recipients=(), uid=-1, arrived=0), 0
-        last = {"reason": f"damaged: {error}", **last}
-    state = "failed" if failed else "queued" if entry.due == 0 and not last else str(last.get("status", "deferred"))
+        reason = reason or f"damaged: {error}"
+    state = "failed" if failed else journal.state_in_queue(past, entry.due)
     return {
         "id": entry.id,
         "state": state,
@@ -124,9 +91,9 @@ def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, 
         "recipients": list(envelope.recipients),
         "uid": envelope.uid,
         "size": entry.size - skip,
-        "attempts": int(last.get("attempts", 0)),
+        "attempts": past.attempts,
         "next_attempt": None if failed else stamp(entry.due if now < entry.due else now),
-        "reason": str(last.get("reason", "")),
+        "reason": reason,
     }
 
 

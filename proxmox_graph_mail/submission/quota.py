@@ -10,9 +10,10 @@ Raises SpoolError (temporary: the mail leaves the queue, or an admin makes room)
 import os
 
 from proxmox_graph_mail.errors import SpoolError
-from proxmox_graph_mail.incoming import translated
-from proxmox_graph_mail.spool import Spool, is_id
-from proxmox_graph_mail.submission.envelope import UID_WITHIN, uid_of
+from proxmox_graph_mail.files import read_plain
+from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
+from proxmox_graph_mail.spool.incoming import translated
+from proxmox_graph_mail.spool.store import Spool, is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ def _messages(directory: str) -> "Iterator[tuple[str, int]]":
 
 def _uid_of(path: str) -> int:
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return uid_of(file.read(UID_WITHIN))
+        return uid_of(read_plain(path, UID_WITHIN))
     except OSError:
         return -1  # gone meanwhile: nobody's
 

@@ -12,31 +12,24 @@ import os
 import sys
 import time
 
-from proxmox_graph_mail import log
-from proxmox_graph_mail.errors import EX_TEMPFAIL, DataError, MailError
-from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission.envelope import LINE_LIMIT, Envelope
-from proxmox_graph_mail.submission.handover import message_limit
+from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.errors import EX_TEMPFAIL, ClientGoneError, DataError, MailError
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.wake import wake_or_pass
 from proxmox_graph_mail.submission.intake import store
-from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-IDLE = float(os.environ.get("PROXMOX_GRAPH_MAIL_RECEIVE_IDLE", "10"))
-"""Seconds a client may say nothing; it has the whole message in memory before it connects."""
 TOTAL = 60.0
 """Seconds a whole message may take."""
 CHUNK = 1 << 16
 LONGEST_WAIT = 60.0
 RECIPIENT_LIMIT = 5000
 """Recipients of one message: more than any mailing list of a host, and no more than the queue runner reads in a moment."""
-
-
-class _Gone(Exception):  # noqa: N818 - the client's doing, nothing to report to it
-    pass
 
 
 def main() -> "NoReturn":
@@ -48,12 +41,12 @@ def main() -> "NoReturn":
         uid = peer_uid(connection)
         try:
             answer = receive(connection, uid)
+        except ClientGoneError as gone:  # its own doing; there is nobody to answer
+            log.line(f"refused: {gone} (uid={uid})", log.WARNING)
+            sys.exit(EX_TEMPFAIL)
         except MailError as error:
             log.line(f"refused: {error} (status {error.status}, uid={uid})", log.WARNING)
             answer = f"refused {error.status} {log.printable(str(error))}"
-        except _Gone as gone:
-            log.line(f"refused: {gone} (uid={uid})", log.WARNING)
-            sys.exit(EX_TEMPFAIL)
     except OSError as error:
         log.line(f"refused: {error.strerror} on the connection", log.WARNING)
         sys.exit(EX_TEMPFAIL)
@@ -79,9 +72,9 @@ def receive(connection: _socket.socket, uid: int) -> str:
     envelope, size, wait = _request(line, uid)
     spool = Spool()
     queue_id = store(spool, envelope, _content(connection, rest, size, end))
-    wake_or_pass(spool, default_run())
+    wake_or_pass(spool, paths.run())
     if wait:
-        from proxmox_graph_mail.submission.outcome import wait_for
+        from proxmox_graph_mail.spool.watch import wait_for
 
         _send(connection, f"queued {queue_id}")
         try:
@@ -114,8 +107,8 @@ def _request(line: bytes, uid: int) -> tuple[Envelope, int, float]:
         raise DataError("a field of the request has the wrong type or more than 2000 characters")
     if not 0 < len(recipients) <= RECIPIENT_LIMIT:
         raise DataError(f"the request must name from 1 to {RECIPIENT_LIMIT} recipients")
-    if type(size) is not int or not 0 <= size <= message_limit():
-        raise DataError(f"the message's size must be from 0 to {message_limit()} bytes")
+    if type(size) is not int or not 0 <= size <= paths.message_limit():
+        raise DataError(f"the message's size must be from 0 to {paths.message_limit()} bytes")
     if not isinstance(wait, int | float) or not 0 <= wait <= LONGEST_WAIT:
         raise DataError(f"wait must be from 0 to {LONGEST_WAIT:.0f} seconds")
     envelope = Envelope(
@@ -142,19 +135,19 @@ def _content(connection: _socket.socket, first: bytes, size: int, end: float) ->
 def _receive(connection: _socket.socket, end: float) -> bytes:
     left = end - time.monotonic()
     if left <= 0:
-        raise _Gone(f"the client took longer than {TOTAL:.0f} s")
-    connection.settimeout(min(IDLE, left))
+        raise ClientGoneError(f"the client took longer than {TOTAL:.0f} s")
+    connection.settimeout(min(paths.receive_idle(), left))
     try:
         chunk = connection.recv(CHUNK)
     except TimeoutError:
-        raise _Gone(f"the client said nothing for {min(IDLE, left):.0f} s") from None
+        raise ClientGoneError(f"the client said nothing for {min(paths.receive_idle(), left):.0f} s") from None
     if not chunk:
-        raise _Gone("the client closed the connection before its message was complete")
+        raise ClientGoneError("the client closed the connection before its message was complete")
     return chunk
 
 
 def _send(connection: _socket.socket, line: str) -> None:
-    connection.settimeout(IDLE)
+    connection.settimeout(paths.receive_idle())
     connection.sendall(f"{line}\n".encode("utf-8", "backslashreplace"))
 
 

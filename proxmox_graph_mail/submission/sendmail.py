@@ -11,17 +11,17 @@ import os
 import sys
 import time
 
-from proxmox_graph_mail import log
+from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError, UsageError
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.host import login_name
+from proxmox_graph_mail.rfc822.addresses import addresses, is_recipient
+from proxmox_graph_mail.rfc822.header import header_complete, header_recipients
+from proxmox_graph_mail.spool.envelope import Envelope, without_controls
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.wake import wake_or_pass
 from proxmox_graph_mail.submission import options
-from proxmox_graph_mail.submission.addresses import addresses, is_address
-from proxmox_graph_mail.submission.envelope import Envelope
-from proxmox_graph_mail.submission.header import header_complete, header_recipients
-from proxmox_graph_mail.submission.intake import take
-from proxmox_graph_mail.submission.login import login_name
+from proxmox_graph_mail.submission.intake import Taken, take
 from proxmox_graph_mail.submission.streams import complain, drain, occupy, read, say
-from proxmox_graph_mail.submission.wake import default_run, wake_or_pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def main() -> "NoReturn":
 
 def run(asked: options.Invocation) -> int:
     """Do what the command line asks for; return the exit status."""
-    spool, run_directory = Spool(), default_run()
+    spool, run_directory = Spool(), paths.run()
     if asked.mode == options.DELIVER:
         return deliver(asked, spool, run_directory)
     if asked.mode == options.SMTP:
@@ -74,7 +74,7 @@ def run(asked: options.Invocation) -> int:
         spool.urge()
         wake_or_pass(spool, run_directory)
     elif asked.mode == options.VERIFY:
-        from proxmox_graph_mail.submission.wake import companion
+        from proxmox_graph_mail.spool.wake import companion
 
         if not asked.operands:
             raise UsageError("-bv needs addresses to show the recipients of")
@@ -103,7 +103,7 @@ def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
             "no recipients in To, Cc, Bcc or on the command line" if asked.extract
             else "no recipients: name them on the command line, or use -t to take them from the header"
         )  # fmt: skip
-    if not any(is_address(recipient) for recipient in recipients):
+    if not any(is_recipient(recipient) for recipient in recipients):
         raise DataError(f"no recipient is an address: {' '.join(recipients)[:200]}")
     envelope = Envelope(
         sender=login_name(uid) if asked.sender is None else sender_of(asked.sender),
@@ -117,19 +117,22 @@ def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
     taken = take(spool, run_directory, envelope, chunks, wait=wait)
     if asked.verbose:
         say(f"queued as {taken.id}\n")
-    if taken.answer is None and asked.delivery != options.QUEUE_ONLY:
+    if taken.receipt is None and asked.delivery != options.QUEUE_ONLY:
         wake_or_pass(spool, run_directory)
-    if not wait:
-        return EX_OK
-    if taken.answer is None:
-        from proxmox_graph_mail.submission.outcome import wait_for
+    return _wait_for_outcome(spool, taken, wait) if wait else EX_OK
+
+
+def _wait_for_outcome(spool: Spool, taken: Taken, wait: float) -> int:
+    """-odi: the status of sysexits.h once the message has an outcome, or `wait` seconds are over."""
+    if taken.receipt is None:
+        from proxmox_graph_mail.spool.watch import wait_for
 
         try:
             outcome = wait_for(spool, taken.id, wait)
         except (MailError, OSError) as error:  # the mail is safe: nothing may say that it was not taken
             outcome = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
     else:
-        outcome = taken.answer.outcome or (EX_TEMPFAIL, "no outcome yet")
+        outcome = taken.receipt.outcome or (EX_TEMPFAIL, "no outcome yet")
     status, reason = outcome
     if status != EX_OK:
         complain("sendmail", f"{taken.id} is queued, but not sent: {reason}")
@@ -140,10 +143,7 @@ def recipients_of(operands: list[str]) -> list[str]:
     """The addresses of the command line's operands, each an RFC 5322 list."""
     found = []
     for operand in operands:
-        for c in operand:
-            if (c < " " and c != "\t") or c == "\x7f":
-                raise DataError(f"control character {ord(c):#04x} in the recipient {log.printable(operand)}: not accepted")
-        found += addresses(operand)
+        found += addresses(without_controls(f"recipient {log.printable(operand)}", operand, allowed="\t"))
     return found
 
 

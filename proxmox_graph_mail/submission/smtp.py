@@ -9,14 +9,13 @@ import os
 import select
 import time
 
-from proxmox_graph_mail import log
-from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError
-from proxmox_graph_mail.spool import Spool
-from proxmox_graph_mail.submission.addresses import addresses, is_address
-from proxmox_graph_mail.submission.envelope import Envelope
-from proxmox_graph_mail.submission.handover import message_limit
+from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, ClientGoneError, DataError, MailError
+from proxmox_graph_mail.rfc822.addresses import addresses, is_recipient
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.wake import wake_or_pass
 from proxmox_graph_mail.submission.intake import take
-from proxmox_graph_mail.submission.wake import wake_or_pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +25,6 @@ IDLE = 300
 """Seconds of silence after which the dialogue ends (RFC 5321 4.5.3.2.7)."""
 COMMAND_LIMIT = 4096
 RECIPIENT_LIMIT = 5000
-
-
-class _End(Exception):  # noqa: N818 - no error: the client left
-    pass
 
 
 class _Lines:
@@ -47,10 +42,10 @@ class _Lines:
                 self._at += len(line)
                 return line
             if not select.select([0], [], [], IDLE)[0]:
-                raise _End
+                raise ClientGoneError("the client left, or said nothing for five minutes")
             chunk = os.read(0, 1 << 16)
             if not chunk:
-                raise _End
+                raise ClientGoneError("the client left, or said nothing for five minutes")
             self._buffer = self._buffer[self._at :] + chunk
             self._at = 0
 
@@ -61,7 +56,7 @@ def dialogue(spool: Spool, run_directory: str) -> int:
     session = _Session(spool, run_directory)
     try:
         session.converse()
-    except (_End, OSError):
+    except (ClientGoneError, OSError):
         return EX_TEMPFAIL if session.sender is not None else EX_OK
     return EX_OK
 
@@ -104,7 +99,7 @@ class _Session:
                 self._say(f"250 {self._host}")
             else:
                 self._say(
-                    f"250-{self._host}", "250-PIPELINING", f"250-SIZE {message_limit()}", "250-8BITMIME",
+                    f"250-{self._host}", "250-PIPELINING", f"250-SIZE {paths.message_limit()}", "250-8BITMIME",
                     "250-SMTPUTF8", "250 ENHANCEDSTATUSCODES",
                 )  # fmt: skip
         elif verb == "MAIL":
@@ -132,7 +127,7 @@ class _Session:
         elif path is None:
             self._say("501 5.5.4 Syntax: MAIL FROM:<address>")
         elif any(_too_large(parameter) for parameter in parameters.split()):
-            self._say(f"552 5.3.4 Error: the message is larger than {message_limit()} bytes")
+            self._say(f"552 5.3.4 Error: the message is larger than {paths.message_limit()} bytes")
         else:
             self.sender = path
             self._say("250 2.1.0 Ok")
@@ -141,7 +136,7 @@ class _Session:
         path, _ = _path("TO:", rest)
         if self.sender is None:
             self._say("503 5.5.1 Error: need MAIL command")
-        elif path is None or not is_address(path):
+        elif path is None or not is_recipient(path):
             self._say("501 5.1.3 Error: bad recipient address; syntax: RCPT TO:<address>")
         elif len(self.recipients) >= RECIPIENT_LIMIT:
             self._say("452 4.5.3 Error: too many recipients")
@@ -160,13 +155,15 @@ class _Session:
                 sender=self.sender or "", recipients=tuple(dict.fromkeys(self.recipients)), uid=os.getuid(), arrived=time.time()
             )
             taken = take(self._spool, self._run, envelope, content)
+        except ClientGoneError:
+            raise
         except MailError as error:
             for _ in content:  # read to the dot, so that the answer is heard
                 pass
             log.line(f"refused: {error} (status {error.status}, uid={os.getuid()})", log.WARNING)
             self._say(f"{'451 4.3.0' if error.temporary else '554 5.3.0'} Error: {log.printable(str(error))}")
         else:
-            if taken.answer is None:
+            if taken.receipt is None:
                 wake_or_pass(self._spool, self._run)
             self._say(f"250 2.0.0 Ok: queued as {taken.id}")
         self._reset()
@@ -208,4 +205,4 @@ def _path(keyword: str, rest: str) -> tuple[str | None, str]:
 
 def _too_large(parameter: str) -> bool:
     name, _, value = parameter.partition("=")
-    return name.upper() == "SIZE" and value.isdigit() and int(value) > message_limit()
+    return name.upper() == "SIZE" and value.isdigit() and int(value) > paths.message_limit()

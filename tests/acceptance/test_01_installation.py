@@ -83,7 +83,7 @@ def test_without_settings_mail_waits_and_the_reason_is_everywhere(machine: Machi
         "cp /usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.example /tmp/conf && cat /tmp/conf > /etc/proxmox-graph-mail.conf"
     )
     machine.run("printf 'Subject: before the settings\\n\\nx\\n' | sendmail root")
-    why = "GRAPH_SENDER: it is not set"
+    why = "not set: GRAPH_CLIENT_SECRET"
     eventually(lambda: why in machine.run("mailq").stdout, "mailq says why")
     assert why in machine.run("systemctl status --no-pager proxmox-graph-mail", check=False).stdout
     assert "1 held" in machine.status()["StatusText"]

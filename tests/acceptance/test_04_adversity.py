@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proxmox_graph_mail.delivery.turns import DEATHS
+from proxmox_graph_mail.delivery.index import DEATHS
 from tests.acceptance.conftest import settle
 from tests.acceptance.machine import Machine, Tenant
 from tests.programs import eventually

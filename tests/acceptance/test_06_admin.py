@@ -91,7 +91,7 @@ def test_a_certificate_is_renewed_by_the_timer_s_unit(host: Machine, tenant: Ten
         tenant,
         GRAPH_CLIENT_SECRET="",
         GRAPH_CLIENT_CERTIFICATE="/etc/proxmox-graph-mail.pem",
-        GRAPH_APPLICATION_ID=about["application"],
+        GRAPH_OBJECT_ID=about["application"],
     )
     try:
         host.run("systemctl start proxmox-graph-mail-rotate.service")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from proxmox_graph_mail.graph.twin import twin
+from proxmox_graph_mail.graph.page import text_page
 from tests.pictures import LONG, ZFS, picture
 
 TABLE = [line.expandtabs(8) for line in ZFS.splitlines() if line.startswith("\t")]
@@ -39,7 +39,7 @@ def runs(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_zfs_table_s_columns_line_up(tmp_path: Path, dark: bool) -> None:
     """Where no line of the table has a letter, the picture has no ink; where all have one, it has."""
-    image = picture(twin("\n".join(TABLE)), tmp_path / "table.png", 900, dark=dark)
+    image = picture(text_page("\n".join(TABLE)), tmp_path / "table.png", 900, dark=dark)
     ground = image.getpixel((0, 0))
     assert isinstance(ground, int)
     assert (ground < 80) is dark
@@ -64,9 +64,9 @@ def test_a_zfs_table_s_columns_line_up(tmp_path: Path, dark: bool) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_long_line_wraps_on_a_phone(tmp_path: Path, dark: bool) -> None:
     """Its end is as far from the edge as its beginning, and there are as many lines as its letters need."""
-    image = picture(twin(LONG), tmp_path / "long.png", 390, dark=dark)
+    image = picture(text_page(LONG), tmp_path / "long.png", 390, dark=dark)
     columns, rows = inked(image, by_row=False), inked(image, by_row=True)
     assert not any(columns[-4:])
     assert len(runs(rows, True)) > 16
-    wide = picture(twin(LONG), tmp_path / "wide.png", 3200, dark=dark)
+    wide = picture(text_page(LONG), tmp_path / "wide.png", 3200, dark=dark)
     assert len(runs(inked(wide, by_row=True), True)) < len(runs(rows, True)) / 2

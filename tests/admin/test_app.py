@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail.admin import app
+from proxmox_graph_mail.admin import app, commands
 from tests.programs import Host
 
 
@@ -18,6 +18,7 @@ def test_an_unforeseen_error_says_where_its_report_lies(
         raise KeyError("surprise")
 
     monkeypatch.setattr("typer.main.get_command", broken)
+    monkeypatch.setattr("sys.argv", ["proxmox-graph-mail", "check"])
     with pytest.raises(SystemExit) as end:
         app.main()
     assert end.value.code == 70
@@ -48,7 +49,7 @@ def test_every_verb_has_help_with_an_example(host: Host) -> None:
     """One each."""
     import typer
 
-    command = typer.main.get_command(app.app)
+    command = typer.main.get_command(commands.app)
     verbs = {name: one for name, one in command.commands.items() if not one.hidden}  # type: ignore[attr-defined]
     for name, one in verbs.items():
         for word, leaf in getattr(one, "commands", {name: one}).items():

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxmox_graph_mail.graph.outcome import ENTRA, GRAPH
+from proxmox_graph_mail.graph.codes import ENTRA, GRAPH
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.journal import Event
 from tests.programs import Host, Sandbox
 
 
@@ -63,7 +65,7 @@ def test_offline_asks_nobody(online: Host, sandbox: Sandbox) -> None:
         ({"GRAPH_ENDPOINT": "https://localhost:1"}, "tls", "fail", "cannot connect to localhost"),
         ({"GRAPH_ENDPOINT": "https://no-such-host.invalid"}, "dns", "fail", "no-such-host.invalid"),
         ({"GRAPH_CA_FILE": ""}, "tls", "fail", "the certificate is made by trustme"),
-        ({"GRAPH_SENDRE": "x"}, "settings", "fail", "is GRAPH_SENDER meant?"),
+        ({"GRAPH_SENDRE": "x"}, "settings", "fail", "did you mean GRAPH_SENDER?"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(
@@ -100,9 +102,7 @@ def test_files_that_everybody_may_read_and_a_queue_that_does_not_move(online: Ho
     online.config.chmod(0o644)
     online.sendmail("-odq", "root")
     (queue_id,) = online.queue()
-    (online.spool / "queue" / f"{queue_id}.log").write_text(
-        json.dumps({"time": time.time(), "status": "held", "reason": "no such mailbox", "attempts": 1, "tried": True}) + "\n"
-    )
+    journal.append(str(online.spool / "queue"), queue_id, Event(time.time(), journal.ATTEMPT, "held", "no such mailbox"))
     found = findings(online, "--offline")
     assert found["files"]["state"] == "fail"
     assert "1 held (no such mailbox)" in found["queue"]["text"]
@@ -133,7 +133,7 @@ def test_a_code_that_is_none_and_one_in_another_form(host: Host) -> None:
     assert host.admin("explain", "erroraccessdenied").returncode == 0
     done = host.admin("explain", "ErrorAcessDenied")
     assert done.returncode == 65
-    assert "is ErrorAccessDenied meant?" in done.stderr
+    assert "did you mean ErrorAccessDenied?" in done.stderr
 
 
 def test_check_cluster_asks_every_node(online: Host) -> None:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from typing import Any
 
 import pytest
 
 from proxmox_graph_mail.admin.duties import Duties
 from proxmox_graph_mail.delivery.record import Record
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.journal import Event
+from proxmox_graph_mail.spool.store import Spool
 from tests.programs import Host, Sandbox, eventually, subjects
 
 TODAY = date(2026, 6, 30)
@@ -74,10 +75,9 @@ def test_the_mail_says_what_to_renew_and_how(online: Host, sandbox: Sandbox) -> 
 
 def test_in_a_cluster_the_first_node_alone_speaks(online: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the credential is the cluster's."""
-    from proxmox_graph_mail.admin import duties as module
 
     here = os.uname().nodename.lower().partition(".")[0]
-    monkeypatch.setattr(module, "CLUSTER_FILE", online.config)
+    monkeypatch.setattr("proxmox_graph_mail.paths.CLUSTER_SETTINGS", str(online.config))
     online.settle(sandbox.settings(CREDENTIAL_EXPIRES=(TODAY + timedelta(5)).isoformat()))
     for nodes, mails in (([here, "zzz"], 1), (["aaa", here], 0), ([], 1)):
         (online.facts / "host.json").write_text(json.dumps({"nodes": nodes}))
@@ -91,11 +91,10 @@ def failed(host: Host, state: str, hours: float) -> str:
     """A message of that age in that state."""
     queue_id = f"{int((time.time() - hours * 3600) * 1e6):013X}ABCDE"
     folder = host.spool / ("failed" if state == "failed" else "queue")
-    event: dict[str, Any] = {"time": time.time(), "status": state, "reason": f"because it {state}", "attempts": 2, "tried": True}
     line = {"version": 1, "arrived": time.time() - hours * 3600, "uid": 0, "sender": "root", "recipients": ["ops@example.com"],
             "full_name": "", "notify": ""}  # fmt: skip
     (folder / queue_id).write_text(json.dumps(line) + "\nSubject: secret words\n\nsecret body\n")
-    (folder / f"{queue_id}.log").write_text(json.dumps(event) + "\n")
+    journal.append(str(folder), queue_id, Event(time.time(), journal.ATTEMPT, state, f"because it {state}", attempts=2))
     return queue_id
 
 
@@ -111,7 +110,7 @@ def test_what_failed_is_reported_once_a_day(online: Host) -> None:
             duties()
     (report,) = [queue_id for queue_id in online.queue() if queue_id != other]
     text = online.message(report).decode()
-    assert "2 message(s) not sent" in text
+    assert "2 messages not sent" in text
     assert f"{one}  failed" in text
     assert "because it failed" in text
     assert "secret" not in text
@@ -156,11 +155,11 @@ def test_the_alarm_is_given_and_cleared(online: Host, sandbox: Sandbox) -> None:
     path.write_text(json.dumps(since | {"since": since["since"] - 1000}))
     online.make_due()
     assert online.admin("run", "--once").returncode == 75
-    assert "no mail leaves this host since 16 minutes" in told.read_text()
+    assert "no mail has left this host for 16 minutes" in told.read_text()
     assert "the client secret is wrong" in (online.state / "motd").read_text()
     assert "the client secret is wrong" in json.loads(online.admin("status", "--json").stdout)["alarm"]
     assert online.admin("status", "--nagios").returncode == 2
-    assert any("ALARM: no mail leaves" in line for line in online.syslog.read())
+    assert any("ALARM: no mail has left" in line for line in online.syslog.read())
     online.settle(sandbox.settings(ALARM_COMMAND=f"'cat >> {told}'"))
     online.make_due()
     assert online.admin("run", "--once").returncode == 0

@@ -71,7 +71,7 @@ def test_show_tells_all_about_one_message(online: Host, sandbox: Sandbox) -> Non
     assert "Subject: shown" in text
     assert "the app may not send as this mailbox" in text
     shown = json.loads(online.admin("queue", "show", queue_id, "--json").stdout)
-    assert shown["history"][0]["status"] == "held"
+    assert shown["history"][0]["state"] == "held"
     assert shown["header"] == [["subject", "shown"]]
     assert "x" not in text.splitlines()  # no body
 
@@ -166,7 +166,7 @@ def test_remove_asks_or_is_told(host: Host) -> None:
     assert refused.returncode == 64
     assert "--yes" in refused.stderr
     assert host.queue() == [first]
-    assert host.admin("queue", "remove", "--yes", first, second).stdout == "2 removed\n"
+    assert host.admin("queue", "remove", "--yes", first, second).stdout == "2 messages removed\n"
     assert [line for line in host.syslog.read() if f"{first}: removed unsent by uid={os.getuid()}" in line]
     assert host.queue() == host.failed() == []
 

@@ -23,7 +23,7 @@ def certified(online: Host, sandbox: Sandbox) -> Path:
     path = online.folder / "app.pem"
     path.write_bytes(made.pem)
     sandbox.control(upload=made.public.decode())
-    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(path), GRAPH_APPLICATION_ID=sandbox.about["application"])
+    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(path), GRAPH_OBJECT_ID=sandbox.about["application"])
     settings.pop("GRAPH_CLIENT_SECRET")
     online.settle(settings)
     return path
@@ -36,7 +36,7 @@ def works(host: Host) -> bool:
 
 
 def days(path: Path) -> int:
-    return (certificate.read(path).ends - datetime.now(UTC)).days
+    return (certificate.read(path.read_bytes()).ends - datetime.now(UTC)).days
 
 
 def test_a_certificate_renews_itself(online: Host, sandbox: Sandbox, certified: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_key_that_entra_does_not_take_yet_is_not_used(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"GRAPH_APPLICATION_ID": ""}, "set GRAPH_APPLICATION_ID"), ({"GRAPH_APPLICATION_ID": "0" * 8 + "-0000-0000-0000-" + "0" * 12}, "HTTP 404"),
+        ({"GRAPH_OBJECT_ID": ""}, "set GRAPH_OBJECT_ID"), ({"GRAPH_OBJECT_ID": "0" * 8 + "-0000-0000-0000-" + "0" * 12}, "HTTP 404"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named(online: Host, sandbox: Sandbox, certified: Path, change: dict[str, str], words: str) -> None:

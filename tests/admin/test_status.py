@@ -54,7 +54,7 @@ def test_status_counts(online: Host, sandbox: Sandbox) -> None:
 def test_settings_that_cannot_be_read_do_not_stop_status(online: Host) -> None:
     """They are part of it."""
     online.config.write_text("GRAPH_SENDER=x\n")
-    assert "GRAPH_SENDER: no mail address" in state(online)["settings"]["error"]
+    assert "GRAPH_SENDER: not a mail address" in state(online)["settings"]["error"]
     assert online.admin("status", "--nagios").returncode == 2
 
 

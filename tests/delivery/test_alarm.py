@@ -26,9 +26,9 @@ def test_it_is_given_once_and_cleared_once(tmp_path: Path, told: list[str]) -> N
     assert (told, raised(tmp_path), alarm.text) == ([], None, "")
     alarm.refused(HELD, 1000.0 + HELD_PATIENCE)
     alarm.refused(HELD, 2000.0 + HELD_PATIENCE)
-    assert told == ["no mail leaves this host since 15 minutes: the client secret has expired\n"]
+    assert told == ["no mail has left this host for 15 minutes: the client secret has expired\n"]
     assert raised(tmp_path) == "the client secret has expired"
-    assert "ALARM: no mail leaves this host" in (tmp_path / "motd").read_text()
+    assert "ALARM: no mail has left this host" in (tmp_path / "motd").read_text()
     alarm.passed(5000.0)
     alarm.passed(6000.0)
     assert told[1:] == ["all clear: mail leaves this host again, after 1 hour 6 minutes\n"]

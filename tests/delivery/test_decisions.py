@@ -1,19 +1,22 @@
 """The runner's own decisions, with disk, clock and Graph at their worst."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail.delivery.attempt import Route
+from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.events import Events
-from proxmox_graph_mail.delivery.runner import SPOOL_TROUBLE_PAUSE, Runner
-from proxmox_graph_mail.delivery.tenancy import Tenancy
+from proxmox_graph_mail.delivery.relay import Relay
+from proxmox_graph_mail.delivery.runner import Runner
+from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE
+from proxmox_graph_mail.delivery.surroundings import Surroundings
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.spool import Spool
-from tests.message.test_corpus import DIRECTORY
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.store import Spool
+from tests.message.test_corpus import BOOK
 from tests.programs import Host
 
 
@@ -38,18 +41,18 @@ class Mailer:
         self.status = status
         self.sent = 0
 
-    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+    def send(self, body: bytes) -> Outcome:
         self.sent += 1
         return Outcome(self.status, "reason")
 
-    def send_mime(self, mailbox: str, message: bytes) -> Outcome:
-        return self.send_mail(mailbox, message)
+    def send_mime(self, message: bytes) -> Outcome:
+        return self.send(message)
 
-    def send_large(self, mailbox: str, message: object, files: object) -> Outcome:
+    def send_large(self, message: object, files: object) -> Outcome:
         self.sent += 1
         return Outcome(self.status, "reason")
 
-    def was_sent(self, mailbox: str, message_id: str) -> bool:
+    def was_sent(self, message_id: str) -> bool:
         return False
 
     def forget_refusals(self) -> None: ...
@@ -57,9 +60,13 @@ class Mailer:
     def forget_permissions(self) -> None: ...
 
 
-def tenancy(mailer: Mailer) -> Tenancy:
+def world(clock: Callable[[], float], monotonic: Callable[[], float] | None = None) -> Surroundings:
+    return Surroundings(clock=clock, monotonic=monotonic or clock)
+
+
+def configuration(mailer: Mailer) -> Configuration:
     """Settings that never change, with this mailer."""
-    return Tenancy(lambda: (Route(mailer, "pve@example.com", DIRECTORY), 1e9, lambda: None), dict)
+    return Configuration(lambda: (Relay(mailer, "pve@example.com", BOOK), 1e9, lambda: None), dict)
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(
     assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer, now = ReadOnlySpool(str(host.spool)), Mailer(status), 2e9
 
-    runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now))
     for _ in range(3):
         assert runner.run(once=True) == 1
         assert not runner.has_work()  # else a pass would begin again at once, and spin
@@ -96,8 +103,13 @@ def test_a_disk_that_takes_no_log_does_not_make_copies(host: Host, events: Event
     """One recipient is no address, so the mail is not done; who has it is remembered, though it cannot be written down."""
     monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "good@example.com", "bad@a_b.com").returncode == 0
-    spool, mailer, now = FullSpool(str(host.spool)), Mailer(Status.SENT), 2e9
-    runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
+    spool, mailer, now = Spool(str(host.spool)), Mailer(Status.SENT), 2e9
+
+    def full(*_: object, **__: object) -> None:
+        raise SpoolError("the disk is full")
+
+    monkeypatch.setattr(journal, "append", full)
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now))
     for _ in range(5):
         runner.run(once=True)
         now += SPOOL_TROUBLE_PAUSE + 1
@@ -110,13 +122,13 @@ def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, m
     assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer = Spool(str(host.spool)), DeadLine()
     clock, monotonic = 2e9 + 400 * 86400, 1000.0
-    runner = Runner(spool, tenancy(mailer), events, threading.Event(), clock=lambda: clock, monotonic=lambda: monotonic)
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: clock, lambda: monotonic))
     assert runner.run(once=True) == 1
     assert mailer.sent == 1
     clock, monotonic = 2e9, 1010.0
     assert runner.run(once=True) == 1
     assert mailer.sent == 2
-    assert len(spool.read_log(host.queue()[0]).splitlines()) == 2
+    assert len(journal.events(spool.queue, host.queue()[0])) == 2
     clock, monotonic = 2e9 + 10, 1020.0
     assert runner.run(once=True) == 1
     assert mailer.sent == 2
@@ -129,9 +141,7 @@ def test_a_clock_that_jumps_ahead_shortens_no_wait_but_its_own(
     monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     mailer, clock = Mailer(Status.UNCERTAIN), 2e9
-    runner = Runner(
-        Spool(str(host.spool)), tenancy(mailer), events, threading.Event(), clock=lambda: clock, monotonic=lambda: 0.0
-    )
+    runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), world(lambda: clock, lambda: 0.0))
     runner.run(once=True)
     clock += 100
     runner.run(once=True)
@@ -146,7 +156,7 @@ def test_a_mail_that_alone_is_refused_does_not_stop_the_others(
     for name in ("poison", "good 1", "good 2", "good 3", "good 4", "good 5"):
         assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nx".encode()).returncode == 0
     now, mailer = 2e9, Poisoned()
-    runner = Runner(Spool(str(host.spool)), tenancy(mailer), events, threading.Event(), clock=lambda: now, monotonic=lambda: now)
+    runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), world(lambda: now))
     for _ in range(8):
         runner.run(once=True)
         now += 3 * 3600
@@ -165,14 +175,9 @@ def test_an_error_that_passes_does_not_fail_a_mail(host: Host, events: Events, m
     monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     spool = NoFiles(str(host.spool))
-    runner = Runner(spool, tenancy(Mailer(Status.SENT)), events, threading.Event())
+    runner = Runner(spool, configuration(Mailer(Status.SENT)), events, threading.Event(), Surroundings())
     assert runner.run(once=True) == 1
     assert host.failed() == []
-
-
-class FullSpool(Spool):
-    def append_log(self, queue_id: str, line: bytes, *, durable: bool = False, failed: bool = False) -> None:
-        raise SpoolError("the disk is full")
 
 
 class NoFiles(Spool):
@@ -184,7 +189,7 @@ class DeadLine(Mailer):
     def __init__(self) -> None:
         super().__init__(Status.TRANSIENT)
 
-    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+    def send(self, body: bytes) -> Outcome:
         self.sent += 1
         return Outcome(Status.TRANSIENT, "cannot connect", shared=True)
 
@@ -194,7 +199,7 @@ class Poisoned(Mailer):
         super().__init__(Status.SENT)
         self.delivered = 0
 
-    def send_mail(self, mailbox: str, body: bytes) -> Outcome:
+    def send(self, body: bytes) -> Outcome:
         if b"poison" in body:
             return Outcome(Status.HELD, "the mailbox is full, says Graph of this one", shared=True)
         self.delivered += 1

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from proxmox_graph_mail.spool import KEPT_AGE
+from proxmox_graph_mail.spool.store import KEPT_AGE
 from tests.programs import Host, Sandbox, subjects
 
 NOISE = random.Random(3).randbytes(6_000_000)

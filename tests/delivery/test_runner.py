@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxmox_graph_mail.submission.wake import wake
+from proxmox_graph_mail.spool.wake import wake
 from tests.programs import Host, Sandbox, eventually, subjects
 
 
@@ -174,7 +174,7 @@ def test_junk_and_damaged_files_do_not_stop_the_others(online: Host, sandbox: Sa
     assert (online.spool / "failed" / ("0" * 18)).read_bytes() == b"no envelope\nSubject: x\n\n"
     assert (queue / "README").exists()
     log = "\n".join(online.syslog.read())
-    assert "README is no message; left alone" in log
+    assert "README is not a message; left alone" in log
     assert "damaged: envelope of version 99" in log
 
 

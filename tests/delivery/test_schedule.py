@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from proxmox_graph_mail.delivery.schedule import CAP, FIRST, JITTER, MIN_ROUNDS, delay, expired
 from proxmox_graph_mail.graph.outcome import Status
-from proxmox_graph_mail.spool import FARTHEST
+from proxmox_graph_mail.spool.store import FARTHEST
 
 states = st.sampled_from([Status.TRANSIENT, Status.UNCERTAIN, Status.HELD])
 chance = st.floats(0, 1, exclude_max=True)

@@ -1,10 +1,11 @@
-"""Whose message is next."""
+"""Whose message is next, and what is suspected."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxmox_graph_mail.delivery.turns import DEATHS, Suspects, in_turns
-from proxmox_graph_mail.spool import Entry, Spool
+from proxmox_graph_mail.delivery.index import DEATHS, Index, Queued
+from proxmox_graph_mail.delivery.turns import in_turns
+from proxmox_graph_mail.spool.store import Spool
 from tests.programs import Host
 
 IDS = [f"{number:018X}" for number in range(1, 40)]
@@ -13,9 +14,9 @@ IDS = [f"{number:018X}" for number in range(1, 40)]
 @given(st.lists(st.integers(0, 3), max_size=39))
 def test_users_take_turns_and_each_user_s_mail_keeps_its_order(uids: list[int]) -> None:
     """Before anybody's N-th message comes nobody's (N+1)-th."""
-    entries = [Entry(queue_id, 0, 1) for queue_id, _ in zip(IDS, uids, strict=False)]
+    messages = [Queued(queue_id, uid, 1, 0.0) for queue_id, uid in zip(IDS, uids, strict=False)]
     owner = dict(zip(IDS, uids, strict=False))
-    order = [entry.id for entry in in_turns(entries, owner.__getitem__)]
+    order = [message.id for message in in_turns(messages)]
     assert sorted(order) == IDS[: len(uids)]
     seen: dict[int, int] = {}
     last = 0
@@ -29,32 +30,60 @@ def test_users_take_turns_and_each_user_s_mail_keeps_its_order(uids: list[int]) 
         assert own == sorted(own)
 
 
+def test_probes_change_and_suspects_come_last() -> None:
+    """While a queue is probed, whoever was the probe least often; what a runner may have died of, after everybody else."""
+    one, two, three = (Queued(queue_id, 0, 1, 0.0) for queue_id in IDS[:3])
+    one.probes, two.deaths = 1, 1
+    assert in_turns([one, two, three], probing=True) == [three, one, two]
+    assert in_turns([one, two, three]) == [one, three, two]
+
+
+def messages(host: Host, ids: list[str]) -> Index:
+    for queue_id in ids:
+        (host.spool / "queue" / queue_id).touch()
+    index = Index(Spool(str(host.spool)))
+    index.scan()
+    return index
+
+
 def test_what_a_runner_died_of_is_known_to_the_next(host: Host) -> None:
     """Each death with it in hand counts; waiting does not, nor an orderly end."""
-    spool = Spool(str(host.spool))
-    one, two = IDS[0], IDS[1]
-    first = Suspects(spool)
-    assert first.deaths(one) == 0
-    first.record([one, two])
-    second = Suspects(spool)
-    assert (second.deaths(one), second.deaths(two)) == (1, 1)
-    second.record([two])  # killed again, with two alone in hand
-    third = Suspects(spool)
-    assert (third.deaths(one), third.deaths(two)) == (1, 2)
-    third.record([])  # an orderly end
-    fourth = Suspects(spool)
-    assert (fourth.deaths(one), fourth.deaths(two)) == (1, 2)
-    fourth.clear(one)
-    last = fourth
-    while last.deaths(two) < DEATHS:
-        assert last.deadly() == []
-        last.record([two])
-        last = Suspects(spool)
-    assert last.deaths(one) == 0
-    assert last.deadly() == [two]
+    ids = IDS[:2]
+
+    def next_runner() -> tuple[Index, Queued, Queued]:
+        index = messages(host, ids)
+        one, two = index
+        return index, one, two
+
+    index, one, two = next_runner()
+    assert (one.deaths, two.deaths) == (0, 0)
+    index.write_in_flight([one, two])
+    index, one, two = next_runner()
+    assert (one.deaths, two.deaths) == (1, 1)
+    index.write_in_flight([two])  # killed again, with two alone in hand
+    index, one, two = next_runner()
+    assert (one.deaths, two.deaths) == (1, 2)
+    index.write_in_flight([])  # an orderly end
+    index, one, two = next_runner()
+    assert (one.deaths, two.deaths) == (1, 2)
+    one.deaths = 0  # a runner outlived it
+    for deaths in range(3, DEATHS + 1):
+        index.write_in_flight([two])
+        index, one, two = next_runner()
+        assert (one.deaths, two.deaths) == (0, deaths)
+
+
+def test_what_is_in_hand_is_overwritten_in_place(host: Host) -> None:
+    """Shorter after longer; one file, however often it is written."""
+    index = messages(host, IDS[:3])
+    index.write_in_flight(list(index))
+    before = (host.spool / "in-flight").stat().st_ino
+    index.write_in_flight([next(iter(index))])
+    assert (host.spool / "in-flight").read_text() == f"{IDS[0]} 0\n"
+    assert (host.spool / "in-flight").stat().st_ino == before
 
 
 def test_a_record_that_is_none_is_no_record(host: Host) -> None:
     """Junk, other people's files: nobody is suspected."""
     (host.spool / "in-flight").write_bytes(b"\xff\xfe\n../../etc 7\n000 1\n")
-    assert Suspects(Spool(str(host.spool))).deadly() == []
+    assert [message.deaths for message in messages(host, IDS[:2])] == [0, 0]

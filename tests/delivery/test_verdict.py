@@ -1,14 +1,14 @@
 """From outcomes to states, and the suspension."""
 
-import json
-
 import pytest
 
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.suspension import Suspension
-from proxmox_graph_mail.delivery.verdict import History, Verdict, arrival, decide, log_line, summary
+from proxmox_graph_mail.delivery.verdict import Verdict, arrival, decide, log_line
 from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.submission.mailq import history
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.journal import Event, History
+from tests.programs import Host
 
 ID = "0655F19D01A53F00AB"
 NOW = arrival(ID) + 10
@@ -68,15 +68,33 @@ def test_the_log_line_is_postfix_s() -> None:
     assert line == (f"{ID}: to=<a@example.com>,<b@example.com>, status=deferred, delay=10.00, attempts=1, (busy; request-id=r-1)")
 
 
-def test_the_history_adds_up() -> None:
-    """What verdicts wrote is what the next one reads."""
-    first = verdict(Outcome(Status.HELD, shared=True), tried=False)
-    second = verdict(Outcome(Status.TRANSIENT))
-    lines = [first.event, json.dumps(json.loads(second.event) | {"sent_to": ["a@example.com"]}).encode(), b'{"time": "torn']
-    odd = [b"[]", b"7", b'{"time": "x"}', b'{"sent_to": 5}', b'{"status": null}', b"\xff"]
-    assert summary(history(b"\n".join([*lines, *odd]))) == History(
-        "deferred", 1, (round(NOW, 3),) * 2, round(NOW, 3), False, ("a@example.com",)
-    )
+def test_the_history_adds_up(host: Host) -> None:
+    """What verdicts wrote is what the next one reads; what is torn, or of another shape, is passed over."""
+    first = verdict(Outcome(Status.HELD, "no", shared=True), tried=False).event
+    second = verdict(Outcome(Status.TRANSIENT, "busy", "x"))
+    queue = str(host.spool / "queue")
+    journal.append(queue, ID, first)
+    odd = [b"[]", b"7", b'{"time": "x"}', b'{"sent_to": 5}', b'{"state": null}', b"\xff", b'{"time": "torn', b"[" * 100_000]
+    with (host.spool / "queue" / f"{ID}.log").open("ab") as file:
+        file.write(b"\n".join(odd) + b"\n")
+    journal.append(queue, ID, second.event._replace(sent_to=("a@example.com",)))
+    time = round(NOW, 3)
+    assert journal.read(queue, ID) == History(
+        "deferred", time, "busy", "x", 1, (time, time), time, False, False, ("a@example.com",)
+    )  # fmt: skip
+
+
+def test_a_history_keeps_what_later_events_do_not_say() -> None:
+    """Who has it, whether it may have been sent, how far root's part came."""
+    uncertain = verdict(Outcome(Status.UNCERTAIN)).event._replace(sent_to=("a@example.com",))
+    asked = Event(5.0, journal.HAND_OVER, "deferred", "x", hand_over=journal.ASKED)
+    put_off = verdict(Outcome(Status.HELD, shared=True), tried=False).event._replace(sent_to=("b@example.com",))
+    past = journal.summary([uncertain, asked, put_off])
+    assert (past.uncertain, past.hand_over, past.hand_over_at) == (True, journal.ASKED, 5.0)
+    assert past.sent_to == ("a@example.com", "b@example.com")
+    assert len(past.rounds) == 2
+    certain = past.after(verdict(Outcome(Status.TRANSIENT)).event)
+    assert not certain.uncertain
 
 
 def test_the_suspension_doubles_once_a_round() -> None:

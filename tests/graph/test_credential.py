@@ -12,11 +12,12 @@ import jwt
 import msal.managed_identity
 import pytest
 
-from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.errors import CredentialError, SettingsError
 from proxmox_graph_mail.graph import http
 from proxmox_graph_mail.graph.cloud import CLOUDS, cloud
-from proxmox_graph_mail.graph.credential import Credential, CredentialError
-from proxmox_graph_mail.graph.outcome import Status
+from proxmox_graph_mail.graph.credential import Credential
+from proxmox_graph_mail.graph.entra import TokenEndpoint
+from proxmox_graph_mail.graph.http import Wire
 from tests.programs import Sandbox
 
 
@@ -30,20 +31,44 @@ def credential(sandbox: Sandbox, kind: str = "secret", **other: Any) -> Credenti
     return dataclasses.replace(made, **other)
 
 
+def wire_to(sandbox: Sandbox) -> Wire:
+    """The HTTP client, without a proxy."""
+    return Wire(Path(sandbox.about["ca_file"]), "", "", [])
+
+
 def acquire(sandbox: Sandbox, who: Credential, claims: str | None = None) -> str:
-    with http.client(Path(sandbox.about["ca_file"])) as client:
-        token = who.acquire(client, time.time(), claims)
+    with wire_to(sandbox) as wire:
+        token = TokenEndpoint(who, wire).acquire(time.time(), claims)
     assert 3000 < token.expires - time.time() < 3700
     assert token.value not in repr(token)
     return token.value
 
 
 def refused(sandbox: Sandbox, who: Credential) -> CredentialError:
-    with http.client(Path(sandbox.about["ca_file"])) as client, pytest.raises(CredentialError) as caught:
-        who.acquire(client, time.time())
-    assert caught.value.outcome.shared
-    assert "\n" not in caught.value.outcome.reason
+    with wire_to(sandbox) as wire, pytest.raises(CredentialError) as caught:
+        TokenEndpoint(who, wire).acquire(time.time())
+    assert caught.value.shared
+    assert "\n" not in str(caught.value)
     return caught.value
+
+
+def test_the_discovery_is_asked_once_in_a_process(sandbox: Sandbox, tmp_path: Path) -> None:
+    """MSAL's app object is kept, and gives a new token each time all the same; a certificate's assertion is made anew."""
+    for kind in ("secret", "certificate"):
+        before = sandbox.counts()
+        with wire_to(sandbox) as wire:
+            endpoint = TokenEndpoint(credential(sandbox, kind), wire)
+            assert len({endpoint.acquire(time.time()).value for _ in range(3)}) == 3
+        after = sandbox.counts()
+        assert after["discovery"] - before["discovery"] == 1
+        assert after["token"] - before["token"] == 3
+    path = assertion(sandbox, tmp_path)
+    with wire_to(sandbox) as wire:
+        endpoint = TokenEndpoint(credential(sandbox, "federated", file=path), wire)
+        assert endpoint.acquire(time.time()).value
+        path.write_text("no assertion any more")
+        with pytest.raises(CredentialError):
+            endpoint.acquire(time.time())
 
 
 def assertion(sandbox: Sandbox, folder: Path, **claims: Any) -> Path:
@@ -96,8 +121,8 @@ def test_the_claims_of_a_challenge_reach_entra(sandbox: Sandbox) -> None:
 def test_refusals_are_held_and_say_what_to_do(sandbox: Sandbox, change: dict[str, Any], says: str) -> None:
     """The mail waits, the admin acts."""
     error = refused(sandbox, credential(sandbox, **change))
-    assert error.outcome.status is Status.HELD
-    assert says in error.outcome.reason
+    assert not error.temporary
+    assert says in str(error)
 
 
 @pytest.mark.parametrize(
@@ -112,32 +137,30 @@ def test_refusals_are_held_and_say_what_to_do(sandbox: Sandbox, change: dict[str
 def test_federated_assertions_that_do_not_match(sandbox: Sandbox, tmp_path: Path, claims: dict[str, Any], says: str) -> None:
     """Issuer, subject, audience, time."""
     error = refused(sandbox, credential(sandbox, "federated", file=assertion(sandbox, tmp_path, **claims)))
-    assert error.outcome.status is Status.HELD
-    assert says in error.outcome.reason
+    assert not error.temporary
+    assert says in str(error)
 
 
 @pytest.mark.parametrize(
-    ("fault", "status"),
+    "fault",
     [
-        ({"on": "token", "do": "status", "status": 503, "code": "temporarily_unavailable", "retry_after": "7"}, Status.TRANSIENT),
-        ({"on": "token", "do": "status", "status": 500, "code": "x"}, Status.TRANSIENT),
-        ({"on": "token", "do": "garbage", "status": 200}, Status.TRANSIENT),
-        ({"on": "discovery", "do": "garbage", "status": 200}, Status.TRANSIENT),
-        ({"on": "discovery", "do": "status", "status": 503, "code": "x"}, Status.TRANSIENT),
-        ({"on": "token", "do": "cut_before"}, Status.TRANSIENT),
-        ({"on": "token", "do": "giant", "status": 200}, Status.TRANSIENT),
-        ({"on": "token", "do": "redirect"}, Status.TRANSIENT),
+        {"on": "token", "do": "status", "status": 503, "code": "temporarily_unavailable", "retry_after": "7"},
+        {"on": "token", "do": "status", "status": 500, "code": "x"},
+        {"on": "token", "do": "garbage", "status": 200},
+        {"on": "discovery", "do": "garbage", "status": 200},
+        {"on": "discovery", "do": "status", "status": 503, "code": "x"},
+        {"on": "token", "do": "cut_before"},
+        {"on": "token", "do": "giant", "status": 200},
+        {"on": "token", "do": "redirect"},
     ],
     ids=str,
 )
-def test_trouble_at_entra_is_transient(
-    sandbox: Sandbox, fault: dict[str, Any], status: Status, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_trouble_at_entra_is_transient(sandbox: Sandbox, fault: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     """No token request that breaks off can have sent a mail; nothing of the answer is logged."""
     sandbox.faults(fault)
     error = refused(sandbox, credential(sandbox))
-    assert error.outcome.status is status
-    assert error.outcome.retry_after == float(fault.get("retry_after", 0))
+    assert error.temporary
+    assert error.retry_after == float(fault.get("retry_after", 0))
     assert capfd.readouterr() == ("", "")
 
 
@@ -145,16 +168,16 @@ def test_nobody_listens(sandbox: Sandbox) -> None:
     """A refused connection names the host."""
     who = credential(sandbox, cloud=cloud("global", "https://localhost:1", "https://localhost:1"))
     error = refused(sandbox, who)
-    assert error.outcome.status is Status.TRANSIENT
-    assert "cannot connect to localhost" in error.outcome.reason
+    assert error.temporary
+    assert "cannot connect to localhost" in str(error)
 
 
 def test_an_untrusted_certificate_names_the_ca_file(sandbox: Sandbox) -> None:
     """An inspecting proxy looks like this."""
-    with http.client() as client, pytest.raises(CredentialError) as caught:
-        credential(sandbox).acquire(client, time.time())
-    assert caught.value.outcome.status is Status.HELD
-    assert "GRAPH_CA_FILE" in caught.value.outcome.reason
+    with Wire(None, "", "", []) as wire, pytest.raises(CredentialError) as caught:
+        TokenEndpoint(credential(sandbox), wire).acquire(time.time())
+    assert not caught.value.temporary
+    assert "GRAPH_CA_FILE" in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:Use list:DeprecationWarning")  # MSAL's own, of MSAL's own
@@ -182,8 +205,8 @@ def test_azure_arc_s_managed_identity(tmp_path: Path, monkeypatch: pytest.Monkey
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/metadata/identity/oauth2/token")
         monkeypatch.setenv("IMDS_ENDPOINT", "http://127.0.0.1:1")
-        with http.client(proxy="http://127.0.0.1:1", hosts=["graph.microsoft.com"]) as client:
-            token = Credential(CLOUDS["global"], "", "", "managed-identity").acquire(client, 1000.0)
+        with Wire(None, "http://127.0.0.1:1", "", ["graph.microsoft.com"]) as wire:
+            token = TokenEndpoint(Credential(CLOUDS["global"], "", "", "managed-identity"), wire).acquire(1000.0)
         server.shutdown()
     assert (token.value, token.expires) == ("arc-token", 4599.0)
     assert "resource=https%3A%2F%2Fgraph.microsoft.com" in seen[0][0]
@@ -213,9 +236,9 @@ def test_a_ca_file_that_is_none_is_a_settings_error(tmp_path: Path) -> None:
     """It names key and file."""
     (tmp_path / "ca").write_text("nonsense")
     with pytest.raises(SettingsError, match=r"GRAPH_CA_FILE .*/ca: no PEM certificates"):
-        http.client(tmp_path / "ca")
+        Wire(tmp_path / "ca", "", "", [])
     with pytest.raises(SettingsError, match="No such file"):
-        http.client(tmp_path / "absent")
+        Wire(tmp_path / "absent", "", "", [])
 
 
 @pytest.mark.parametrize(

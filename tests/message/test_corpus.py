@@ -14,13 +14,13 @@ from proxmox_graph_mail.graph.message import Circumstances, graph_message, reque
 from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
 from proxmox_graph_mail.message.parse import parse
-from proxmox_graph_mail.message.recipients import Directory, recipients
+from proxmox_graph_mail.message.recipients import AddressBook, recipients
 from tests.sandbox.graph import _STRICT
 
 CORPUS = Path(__file__).parent.parent / "corpus"
-PVE1 = Host("pve1", "pve1.example.com", frozenset({"pve1", "pve1.example.com", "localhost"}))
+PVE1 = Host(name="pve1", fqdn="pve1.example.com", names=frozenset({"pve1", "pve1.example.com", "localhost"}))
 ALIASES = Aliases({"postmaster": ("root",), "www-data": ("web@example.com", "root")})
-DIRECTORY = Directory(PVE1, ALIASES, ("admin@example.com",), "pve@example.com")
+BOOK = AddressBook(PVE1, ALIASES, ("admin@example.com",), "pve@example.com")
 HANDED_IN = 1782784813.0  # 2026-06-30 04:00:13 +0200
 AT = Circumstances("0655F19D01A53F00AB", HANDED_IN, HANDED_IN + 2, PVE1, "pve@example.com", "root")
 
@@ -28,7 +28,7 @@ AT = Circumstances("0655F19D01A53F00AB", HANDED_IN, HANDED_IN + 2, PVE1, "pve@ex
 def converted(data: bytes, envelope: list[str]) -> dict[str, Any]:
     """The Graph message, as the runner makes it."""
     mail = parse(data)
-    return graph_message(mail, recipients(envelope, mail, DIRECTORY), AT)
+    return graph_message(mail, recipients(envelope, mail, BOOK), AT)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from proxmox_graph_mail.graph.message import graph_message, request_body
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import recipients
-from tests.message.test_corpus import AT, CORPUS, DIRECTORY
+from tests.message.test_corpus import AT, BOOK, CORPUS
 
 MAILS = [path.read_bytes() for path in sorted(CORPUS.glob("*.eml"))]
 ROUNDS, EACH = 20, 500
@@ -71,7 +71,7 @@ def test_broken_mail_neither_raises_nor_loses_an_attachment(seed: int) -> None:
     for _ in range(EACH):
         data = mutated(rng)
         mail = parse(data)
-        message = graph_message(mail, recipients(["admin@example.com"], mail, DIRECTORY), AT)
+        message = graph_message(mail, recipients(["admin@example.com"], mail, BOOK), AT)
         assert request_body(message, save_to_sent_items=False)
         if data.startswith((b"From ", b">From ")) or b"\r" in data or b"\0" in data:
             continue  # these we repair first, and see more than the library

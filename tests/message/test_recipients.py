@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from proxmox_graph_mail.host import Host, this_host
 from proxmox_graph_mail.message.aliases import Aliases, read_aliases
 from proxmox_graph_mail.message.mail import Mail, Mailbox
-from proxmox_graph_mail.message.recipients import Directory, Recipients, is_address, recipients
+from proxmox_graph_mail.message.recipients import AddressBook, Recipients, is_address, recipients
 
-HOST = Host("pve1", "pve1.example.com", frozenset({"pve1", "pve1.example.com", "localhost"}))
+HOST = Host(name="pve1", fqdn="pve1.example.com", names=frozenset({"pve1", "pve1.example.com", "localhost"}))
 SENDER = "pve@example.com"
 
 
-def directory(text: str = "", mail_to: tuple[str, ...] = (), tmp: Path | None = None) -> Directory:
+def book_of(text: str = "", mail_to: tuple[str, ...] = (), tmp: Path | None = None) -> AddressBook:
     if tmp is None:
-        return Directory(HOST, Aliases(), mail_to, SENDER)
+        return AddressBook(HOST, Aliases(), mail_to, SENDER)
     (tmp / "aliases").write_text(text)
-    return Directory(HOST, read_aliases(tmp / "aliases"), mail_to, SENDER)
+    return AddressBook(HOST, read_aliases(tmp / "aliases"), mail_to, SENDER)
 
 
 def to(*addresses: str) -> Mail:
@@ -73,20 +73,20 @@ deep: team, www-data
 )
 def test_local_names_lead_somewhere(tmp_path: Path, recipient: str, expected: list[str]) -> None:
     """Lists, recursion, loops; pipes and files are passed over; what stays local goes to MAIL_TO."""
-    assert list(directory(ALIASES, ("admin@example.com",), tmp_path).resolve(recipient)[0]) == expected
+    assert list(book_of(ALIASES, ("admin@example.com",), tmp_path).resolve(recipient)[0]) == expected
 
 
 def test_root_is_mail_to_s_and_without_it_the_alias_s(tmp_path: Path) -> None:
     """MAIL_TO is the product's own word; /etc/aliases the default."""
     text = "root: me\nme: me@example.com, other@example.com\n"
-    assert directory(text, ("admin@example.com",), tmp_path).resolve("root")[0] == ("admin@example.com",)
-    assert directory(text, (), tmp_path).resolve("root")[0] == ("me@example.com", "other@example.com")
-    assert directory(text, (), tmp_path).resolve("daemon")[0] == ("me@example.com", "other@example.com")
+    assert book_of(text, ("admin@example.com",), tmp_path).resolve("root")[0] == ("admin@example.com",)
+    assert book_of(text, (), tmp_path).resolve("root")[0] == ("me@example.com", "other@example.com")
+    assert book_of(text, (), tmp_path).resolve("daemon")[0] == ("me@example.com", "other@example.com")
 
 
 def test_where_nobody_is_named_the_sending_mailbox_gets_it_with_a_warning() -> None:
     """Never nowhere."""
-    found, warnings = directory().resolve("root")
+    found, warnings = book_of().resolve("root")
     assert found == (SENDER,)
     assert "MAIL_TO" in warnings[0]
 
@@ -95,7 +95,7 @@ def test_include_files_are_read_and_hold_no_commands(tmp_path: Path) -> None:
     """:include: gives addresses; a pipe in it is not taken; an absent file is a warning."""
     (tmp_path / "list").write_text("# people\na@example.com, b@example.com\n|/bin/sh\n/etc/passwd\nB Name <c@example.com>\n")
     text = f'all: :include:{tmp_path}/list\ngone: :include:{tmp_path}/nothing\nquoted: ":include:{tmp_path}/list"\n'
-    book = directory(text, ("admin@example.com",), tmp_path)
+    book = book_of(text, ("admin@example.com",), tmp_path)
     assert book.resolve("all")[0] == ("a@example.com", "b@example.com", "c@example.com")
     assert book.resolve("quoted")[0] == ("a@example.com", "b@example.com", "c@example.com")
     found, warnings = book.resolve("gone")
@@ -105,15 +105,15 @@ def test_include_files_are_read_and_hold_no_commands(tmp_path: Path) -> None:
 
 def test_pipes_are_reported_and_never_run(tmp_path: Path) -> None:
     """The warning names the alias."""
-    _, warnings = directory(f'x: "|touch {tmp_path}/ran"\n', ("admin@example.com",), tmp_path).resolve("x")
+    _, warnings = book_of(f'x: "|touch {tmp_path}/ran"\n', ("admin@example.com",), tmp_path).resolve("x")
     assert "not supported" in warnings[0]
     assert not (tmp_path / "ran").exists()
 
 
 def test_the_organisation_s_own_domain_is_never_local() -> None:
     """/etc/mailname, or a host's name, may be the domain of everybody's mail."""
-    host = Host("example", "example.com", frozenset({"example", "example.com"}))
-    book = Directory(host, Aliases({"boss": ("x@example.org",)}), ("admin@example.net",), SENDER)
+    host = Host(name="example", fqdn="example.com", names=frozenset({"example", "example.com"}))
+    book = AddressBook(host, Aliases({"boss": ("x@example.org",)}), ("admin@example.net",), SENDER)
     assert book.resolve("boss@example.com")[0] == ("boss@example.com",)
     assert book.resolve("boss@example.net")[0] == ("boss@example.net",)
     assert book.resolve("boss")[0] == ("x@example.org",)
@@ -122,8 +122,8 @@ def test_the_organisation_s_own_domain_is_never_local() -> None:
 def test_aliases_that_lead_to_root_lead_to_mail_to(tmp_path: Path) -> None:
     """postmaster: root, root: an old address; MAIL_TO is the newer word."""
     text = "postmaster: root\nroot: old@example.org\n"
-    assert directory(text, ("admin@example.com",), tmp_path).resolve("postmaster")[0] == ("admin@example.com",)
-    assert directory(text, (), tmp_path).resolve("postmaster")[0] == ("old@example.org",)
+    assert book_of(text, ("admin@example.com",), tmp_path).resolve("postmaster")[0] == ("admin@example.com",)
+    assert book_of(text, (), tmp_path).resolve("postmaster")[0] == ("old@example.org",)
 
 
 def test_an_include_that_is_a_fifo_does_not_hang(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_include_that_is_a_fifo_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     text = f"a: :include:{tmp_path}/fifo\nb: :include:{tmp_path}\n"
     for name in "ab":
-        assert directory(text, ("admin@example.com",), tmp_path).resolve(name)[0] == ("admin@example.com",)
+        assert book_of(text, ("admin@example.com",), tmp_path).resolve(name)[0] == ("admin@example.com",)
 
 
 @pytest.mark.parametrize(
@@ -152,21 +152,21 @@ def test_headers_arrange_what_the_envelope_names() -> None:
         cc=(Mailbox("", "cc@example.com"), Mailbox("", "ops@example.com")),
     )
     envelope = ["hidden@example.com", "cc@example.com", "ops@example.com", "root", "admin@example.com"]
-    found = recipients(envelope, mail, directory(mail_to=("admin@example.com",)))
+    found = recipients(envelope, mail, book_of(mail_to=("admin@example.com",)))
     assert shown(found) == (["ops@example.com", "admin@example.com"], ["cc@example.com"], ["hidden@example.com"])
     assert found.to[0].name == "Ops"
 
 
 def test_a_single_recipient_whom_no_header_names_is_to() -> None:
     """…two are Bcc: neither shall see the other."""
-    assert shown(recipients(["x@example.com"], to("y@example.com"), directory())) == (["x@example.com"], [], [])
-    two = recipients(["x@example.com", "z@example.com"], to("y@example.com"), directory())
+    assert shown(recipients(["x@example.com"], to("y@example.com"), book_of())) == (["x@example.com"], [], [])
+    two = recipients(["x@example.com", "z@example.com"], to("y@example.com"), book_of())
     assert shown(two) == ([], [], ["x@example.com", "z@example.com"])
 
 
 def test_what_is_no_address_is_told_apart() -> None:
     """Graph would refuse the whole mail for one."""
-    found = recipients(["good@example.com", "bad@ex ample.com", "a@b@c.d", "x@-.de", "ü@example.com"], Mail(), directory())
+    found = recipients(["good@example.com", "bad@ex ample.com", "a@b@c.d", "x@-.de", "ü@example.com"], Mail(), book_of())
     assert [m.address for m in found.bcc] == ["good@example.com", "ü@example.com"]
     assert found.invalid == ("bad@ex ample.com", "a@b@c.d", "x@-.de")
 
@@ -174,7 +174,7 @@ def test_what_is_no_address_is_told_apart() -> None:
 @given(st.lists(st.text(max_size=20) | st.emails(), max_size=6), st.lists(st.emails(), max_size=4))
 def test_exactly_the_envelope_gets_the_mail(envelope: list[str], header: list[str]) -> None:
     """Every address once, every one of them valid, none that the envelope did not lead to."""
-    book = directory(mail_to=("admin@example.com",))
+    book = book_of(mail_to=("admin@example.com",))
     found = recipients(envelope, to(*header), book)
     reached = {address.lower() for recipient in envelope for address in book.resolve(recipient)[0] if is_address(address)}
     got = [address.lower() for address in found.addresses()]
@@ -196,7 +196,7 @@ def test_the_host_s_names_come_from_files(tmp_path: Path, hosts: str, mailname: 
     (tmp_path / "hosts").write_text(hosts)
     if mailname:
         (tmp_path / "mailname").write_text(mailname)
-    host = this_host(tmp_path / "hosts", tmp_path / "mailname", node)
+    host = this_host(str(tmp_path / "hosts"), str(tmp_path / "mailname"), node)
     assert (host.name, host.fqdn) == (node.partition(".")[0], fqdn)
     assert host.is_local(local)
     assert not host.is_local("example.org")

@@ -69,7 +69,7 @@ def pve(root: Path) -> None:
     put(root / "etc/pve/datacenter.cfg", "keyboard: de\nemail_from: pve@example.com\n")
     put(root / "etc/pve/priv/proxmox-graph-mail.conf", "GRAPH_SENDER=pve@example.com\n", 0o600)
     put(root / "usr/libexec/proxmox-mail-forward", "", 0o4755)
-    put(root / "usr/lib/systemd/system/proxmox-graph-mail-forward.path", "")
+    put(root / "usr/lib/systemd/system/proxmox-graph-mail-hand-over.path", "")
     put(root / "root/.forward", "|/usr/libexec/proxmox-mail-forward\n")
 
 
@@ -83,7 +83,7 @@ def test_a_node_of_a_cluster(root: Path) -> None:
     assert facts.refresh()
     assert facts.known() == facts.Facts(
         products=("pve",), admin="ada@example.com", admin_source="/etc/pve/user.cfg", email_from="pve@example.com", cluster="prod",
-        nodes=("pve1", "pve2"), forward=f"{root}/usr/libexec/proxmox-mail-forward", forward_file=True,
+        nodes=("pve1", "pve2"), forward_program=f"{root}/usr/libexec/proxmox-mail-forward", forward_file_pipes=True,
     )  # fmt: skip
     assert copy(root) == "GRAPH_SENDER=pve@example.com\n"
     assert {path.stat().st_mode & 0o777 for path in (root.parent / "kept").glob("[a-z]*")} == {0o640}

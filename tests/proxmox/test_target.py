@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import Sandbox, subjects
-from tests.proxmox.conftest import ProxmoxHost
+from tests.proxmox.host import ProxmoxHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Proxmox's settings are root's")
 SMTP = "smtp: local\n\tserver 127.0.0.1\n\tmode insecure\n\tfrom-address pve@example.com\n\tmailto root\n"

@@ -4,8 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from proxmox_graph_mail.delivery.upkeep import LEFTOVER_AGE, sweep
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.upkeep import LEFTOVER_AGE, sweep
 from tests.programs import PATIENCE, PYTHON, TREE, Host
 from tests.submission.test_reception import request
 

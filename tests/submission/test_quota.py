@@ -5,9 +5,9 @@ import os
 import pytest
 
 from proxmox_graph_mail.errors import SpoolError
-from proxmox_graph_mail.spool import Spool
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.submission import quota
-from proxmox_graph_mail.submission.envelope import Envelope
 from proxmox_graph_mail.submission.intake import store
 from proxmox_graph_mail.submission.quota import Quota
 from tests.programs import Host

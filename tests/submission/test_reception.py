@@ -148,7 +148,7 @@ def test_a_receiver_that_never_answers_costs_a_minute(host: Host) -> None:
         # The constant is ours to shorten; the way it is used is the program's.
         code = (
             f"import sys; sys.path.insert(0, {str(TREE)!r}); sys.argv = ['sendmail', 'root']\n"
-            "from proxmox_graph_mail.submission import handover; handover.BUSY = handover.ROOT_BUSY = 1.0\n"
+            "from proxmox_graph_mail.submission import submit; submit.BUSY = submit.ROOT_BUSY = 1.0\n"
             "from proxmox_graph_mail.submission.sendmail import main; main()"
         )
         env = host.env | {"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"}

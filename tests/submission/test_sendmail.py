@@ -320,9 +320,9 @@ def test_more_recipients_than_an_envelope_holds_are_refused(host: Host) -> None:
 def test_once_bytes_are_read_no_other_way_is_tried(host: Host) -> None:
     """A spool that turns read-only in between is 75; handing over what is left would be an empty mail."""
     from proxmox_graph_mail.errors import SpoolAccessError
-    from proxmox_graph_mail.incoming import Incoming
-    from proxmox_graph_mail.spool import Spool
-    from proxmox_graph_mail.submission.envelope import Envelope
+    from proxmox_graph_mail.spool.envelope import Envelope
+    from proxmox_graph_mail.spool.incoming import Incoming
+    from proxmox_graph_mail.spool.store import Spool
     from proxmox_graph_mail.submission.intake import take
 
     class TurnsReadOnly(Incoming):

@@ -1,0 +1,74 @@
+"""Watching one mail on its way: for `test`, `target test` and `setup`."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from proxmox_graph_mail import paths
+from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
+from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.watch import Watch
+
+PATIENCE = 60.0
+"""Seconds to wait for an outcome; an attempt gives its reason within 30."""
+LOOK_AGAIN = 5.0
+"""Seconds after which to look although nothing was heard."""
+
+
+class Leg:
+    """The time since the beginning, told at each leg of the way."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    def passed(self, what: str) -> float:
+        """Print what has been reached, and the seconds it took since the beginning."""
+        seconds = time.monotonic() - self._begun
+        print(printable(f"{seconds:6.2f} s  {what}"))
+        return seconds
+
+
+def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool], patience: float = PATIENCE) -> int:
+    """Wait for the outcome of a mail that was handed in after `since` and that `matching` knows by its record; print it, and
+    return the status of sysexits.h."""
+    spool, record = Spool(), Record(Path(paths.state()))
+    end = time.monotonic() + patience
+    watch = Watch(spool.queue)
+    said = ""
+    try:
+        while True:
+            outcome = next((row for row in reversed(record.read()) if row["arrived"] >= since - 0.001 and matching(row)), None)
+            if outcome is not None:
+                if outcome["state"] in ("sent", "failed"):
+                    return _told(outcome, leg)
+                if (told := f"{outcome['state']}: {outcome['reason']}") != said:
+                    leg.passed(told)
+                    said = told
+                if outcome["state"] == "held":
+                    print("It is kept, and sent when that is mended; proxmox-graph-mail check looks for the cause.")
+                    return EX_TEMPFAIL
+            if (left := end - time.monotonic()) <= 0:
+                break
+            watch.wait(min(left, LOOK_AGAIN))
+    finally:
+        watch.close()
+    waiting = "It is still being tried" if said else "No such mail came into the queue, or nobody sends it"
+    print(f"{waiting}; mailq shows the queue, journalctl -t proxmox-graph-mail/runner what happens to it.")
+    return EX_TEMPFAIL
+
+
+def _told(outcome: dict[str, Any], leg: Leg) -> int:
+    people = ", ".join(outcome["to"][:5])
+    detail = f" ({outcome['reason']})" if outcome["reason"] else ""
+    if outcome["state"] == "failed":
+        leg.passed(f"{outcome['id']} failed{detail}")
+        print(f"It is kept: proxmox-graph-mail queue show {outcome['id']}")
+        return EX_UNAVAILABLE
+    request_id = f", request-id {outcome['request_id']}" if outcome["request_id"] else ""
+    leg.passed(
+        f"{outcome['id']} arrived at Graph {outcome['delay']:.2f} s after it was handed in, for {people}{detail}{request_id}"
+    )
+    return EX_OK

@@ -1,0 +1,96 @@
+"""In which form some of a message's recipients get it: its own MIME bytes, one JSON request, a draft, or smaller than it was."""
+
+from dataclasses import dataclass, replace
+
+from proxmox_graph_mail.delivery.relay import Relay
+from proxmox_graph_mail.graph.fitting import Fitted, beginning, fit, fit_body, fits, megabytes
+from proxmox_graph_mail.graph.message import REQUEST_LIMIT, Circumstances, graph_message, request_body, sorted_attachments
+from proxmox_graph_mail.graph.mime import MIME_LIMIT, mime_form
+from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
+from proxmox_graph_mail.message.mail import Mail
+from proxmox_graph_mail.message.recipients import Recipients
+from proxmox_graph_mail.rfc822.header import start_of_message
+from proxmox_graph_mail.spool.store import KEPT_AGE
+
+MIME_REFUSED = (
+    "ErrorMimeContentInvalid", "ErrorMimeContentConversionFailed", "ErrorMimeContentInvalidBase64String",
+    "UnableToDeserializePostBody", "ErrorInvalidRecipients", "RequestBodyRead",
+)  # fmt: skip
+"""Codes by which Graph refuses a message in its MIME form that it may take as JSON."""
+PARSE_LIMIT = 210 << 20
+"""Bytes of a message that is taken apart whole: the 150 MB that a mailbox may send at most, in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A message on its way to Graph: what it says, its own bytes where the MIME form is wanted (else empty), its size in the
+    queue, and what it does not say itself."""
+
+    mail: Mail
+    raw: bytes
+    size: int
+    circumstances: Circumstances
+    relay: Relay
+
+    def send(self, people: Recipients) -> tuple[Outcome, Fitted]:
+        """Send to some of the recipients; what came of it, and what was sent: whole if that can be, else smaller."""
+        remedy = ""
+        if self.raw:
+            form = mime_form(self.raw, self.mail, people, self.circumstances)
+            if form is not None:
+                outcome = self.relay.mailbox.send_mime(form)
+                if outcome.status is not Status.FAILED or outcome.code not in MIME_REFUSED:
+                    return outcome, Fitted(self.mail)
+                remedy = f"sent in the JSON form, for Graph refused the MIME form ({outcome.code})"
+            else:
+                remedy = "sent in the JSON form, for its header has none of MIME's"
+        elif self.relay.mime or self.mail.sealed:
+            remedy = "too large for the MIME form, sent in the JSON form"
+        if self.size <= PARSE_LIMIT and not fits(self.mail, REQUEST_LIMIT, len(people)):
+            outcome, fitted = self._send_large(people)
+            if outcome.code != NOT_WHOLE:
+                return outcome, fitted
+            remedy = "; ".join(word for word in (remedy, outcome.reason) if word)
+        return self._send_small(people, remedy)
+
+    def _send_large(self, people: Recipients) -> tuple[Outcome, Fitted]:
+        """By way of a draft, with all its attachments."""
+        fitted = fit_body(self.mail, REQUEST_LIMIT, len(people))
+        inline, others = sorted_attachments(fitted.mail)
+        files = [*((attachment, True) for attachment in inline), *((attachment, False) for attachment in others)]
+        message = self._graph_message(Fitted(replace(fitted.mail, attachments=()), fitted.notes), people)
+        return self._told(self.relay.mailbox.send_large(message, files), fitted), fitted
+
+    def _send_small(self, people: Recipients, remedy: str) -> tuple[Outcome, Fitted]:
+        """In one request, smaller where it must be."""
+        fitted = beginning(self.mail, self.size) if self.size > PARSE_LIMIT else fit(self.mail, REQUEST_LIMIT, len(people))
+        body = request_body(self._graph_message(fitted, people), save_to_sent_items=self.relay.save_to_sent_items)
+        return self._told(self.relay.mailbox.send(body), fitted, remedy), fitted
+
+    def _graph_message(self, fitted: Fitted, people: Recipients) -> dict[str, object]:
+        return graph_message(
+            fitted.mail, people, self.circumstances, headers=self.relay.headers, notes=self._notes(fitted)
+        )  # fmt: skip
+
+    def _told(self, outcome: Outcome, fitted: Fitted, remedy: str = "") -> Outcome:
+        """The outcome, with what was sent smaller, or otherwise than it was asked for, in its reason."""
+        if outcome.status is not Status.SENT:
+            return outcome
+        kept = (f"The original is kept as {self.circumstances.queue_id}",) if self.relay.keeps_original else ()
+        smaller = (*fitted.notes, *kept) if fitted.notes else ()
+        said = " ".join(word for word in (outcome.reason, *smaller) if word)
+        return replace(outcome, reason="; ".join(word for word in (said, remedy) if word))
+
+    def _notes(self, fitted: Fitted) -> tuple[str, ...]:
+        """What the reader of a mail that was made smaller is told."""
+        if not fitted.notes:
+            return ()
+        host, queue_id = self.circumstances.host.name, self.circumstances.queue_id
+        where = f"The original is kept on {host} for {KEPT_AGE // 86400} days: proxmox-graph-mail queue save {queue_id} FILE"
+        kept = (where,) if self.relay.keeps_original else ()
+        return (f"This mail ({megabytes(self.size)}) is larger than Microsoft Graph takes.", *fitted.notes, *kept)
+
+
+def own_bytes(mail: Mail, data: bytes, size: int, *, mime: bool) -> bytes:
+    """The bytes of a message that is to go in its MIME form; empty for others."""
+    return data[start_of_message(data) :] if (mime or mail.sealed) and size <= MIME_LIMIT else b""

@@ -1,0 +1,68 @@
+"""What a runner meets of the world: clocks, chance, systemd, and what is done once a day."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.delivery.settlement import Observers
+from proxmox_graph_mail.delivery.supervision import Report, Supervision
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.upkeep import foreign, sweep
+
+CLOCK_STEP = 60.0
+"""Seconds by which the clock may be slewed without notice."""
+UPKEEP = 86400.0
+"""Seconds between two looks at what others left in the spool."""
+
+
+def since_boot() -> float:
+    """Seconds on a clock that nobody sets, and that runs while the host is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`clock` is the host's, which somebody may set; `monotonic` one that nobody sets; `daily` does what is due once a day, and
+    raises nothing."""
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = since_boot
+    rng: Callable[[], float] = random.random
+    supervision: Supervision = field(default_factory=lambda: Supervision({}))
+    daily: Callable[[], None] = lambda: None
+    observers: Observers = field(default_factory=lambda: Observers(Report()))
+
+
+class Watch:
+    """What may have happened to the world since the last look: a day gone by, the clock set back."""
+
+    def __init__(self, spool: Spool, world: Surroundings) -> None:
+        self._spool = spool
+        self._world = world
+        self._offset = world.clock() - world.monotonic()
+        self._upkeep_at = float("-inf")
+
+    def clock_was_set_back(self) -> bool:
+        """Times in the queue were written by the clock: once that is set back by more than a moment, they lie too far."""
+        offset = self._world.clock() - self._world.monotonic()
+        step, self._offset = offset - self._offset, offset
+        if step < -CLOCK_STEP:
+            log.line(f"the clock was set by {step:+.0f} s; everything in the queue is due", log.NOTICE)
+        return step < -CLOCK_STEP
+
+    def look_after(self, *, once: bool) -> None:
+        """Once a day: clear up what others left, report what is not ours, and (not in a single pass) do what is due daily."""
+        if self._world.monotonic() - self._upkeep_at <= UPKEEP:
+            return
+        self._upkeep_at = self._world.monotonic()
+        if not once:
+            self._world.daily()
+        try:
+            for path in sweep(self._spool, self._world.clock()):
+                log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
+            for path in foreign(self._spool):
+                log.line(f"{path} is not a message; left alone", log.WARNING)
+        except OSError as error:
+            log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)

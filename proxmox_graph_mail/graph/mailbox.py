@@ -1,0 +1,81 @@
+"""The sending mailbox at Graph: what comes of a mail. Nothing else makes an Outcome; nothing here raises for what Graph
+answers."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from proxmox_graph_mail.errors import RequestError
+from proxmox_graph_mail.graph.codes import NOT_PERMITTED, judge
+from proxmox_graph_mail.graph.draft import NO_PERMISSION, send_by_draft
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.permissions import MAIL_READ_BASIC, MAIL_READ_WRITE, Permissions
+from proxmox_graph_mail.graph.request import Graph, json_object, request_id
+from proxmox_graph_mail.message.mail import Attachment
+
+
+class SendingMailbox:
+    """One mailbox, by its address. Safe for threads."""
+
+    def __init__(self, graph: Graph, address: str, permissions: Permissions) -> None:
+        self._graph = graph
+        self._path = f"/users/{quote(address, safe='@')}"
+        self._permissions = permissions
+
+    def send(self, body: bytes) -> Outcome:
+        """Send a request made by message.request_body; what came of it, after short retries."""
+        return self._send_mail(body, "application/json")
+
+    def send_mime(self, message: bytes) -> Outcome:
+        """Send a message in its MIME form."""
+        return self._send_mail(base64.b64encode(message), "text/plain")
+
+    def send_large(self, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
+        """Send a message with `files` (and whether each is inline) by way of a draft.
+
+        The code NOT_WHOLE says that it cannot be done (that the app lacks Mail.ReadWrite is remembered), and nothing was sent.
+        """
+        if self._permissions.refused(MAIL_READ_WRITE):
+            return NO_PERMISSION
+        outcome = send_by_draft(self._graph, self._path, message, files)
+        if outcome is NO_PERMISSION:
+            self._permissions.refuse(MAIL_READ_WRITE)
+        return outcome
+
+    def was_sent(self, message_id: str) -> bool:
+        """Is a message with this Message-ID in Sent Items? False where it cannot be known: the app lacks Mail.ReadBasic
+        (remembered), or Graph does not answer."""
+        if self._permissions.refused(MAIL_READ_BASIC):
+            return False
+        query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
+        path = f"{self._path}/mailFolders/sentitems/messages?$filter={query}&$select=id"
+        try:
+            found = json_object(self._graph.call("GET", path, expected=200)).get("value")
+        except RequestError as error:
+            if error.code in NOT_PERMITTED:
+                self._permissions.refuse(MAIL_READ_BASIC)
+            return False
+        return isinstance(found, list) and bool(found)
+
+    def probe(self) -> Outcome:
+        """May the app send as this mailbox? SENT if so; nothing is sent: a message without recipients is refused either way."""
+        outcome = self.send(b'{"message":{"subject":"check","toRecipients":[]}}')
+        looked_at = outcome.code in ("ErrorInvalidRecipients", "UnableToDeserializePostBody", "RequestBodyRead")
+        return Outcome(Status.SENT) if looked_at else outcome
+
+    def forget_refusals(self) -> None:
+        """Ask Entra and Graph again although they refused a moment ago."""
+        self._graph.forget_refusal()
+
+    def forget_permissions(self) -> None:
+        """Try again what Graph did not permit."""
+        self._permissions.forget()
+
+    def _send_mail(self, body: bytes, kind: str) -> Outcome:
+        try:
+            return Outcome(
+                Status.SENT, request_id=request_id(self._graph.call("POST", f"{self._path}/sendMail", body, kind=kind))
+            )
+        except RequestError as error:
+            return judge(error)

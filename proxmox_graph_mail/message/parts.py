@@ -1,0 +1,164 @@
+"""A message's parts → its body, its attachments, and what had to be repaired in them.
+
+Which part is the body: the first HTML, and the plain text that says the same; further plain-text parts without a file name (a
+footer) are appended; every other leaf is an attachment, so that nothing a message carries is dropped.
+"""
+
+import binascii
+import email.message
+import mimetypes
+import re
+
+from proxmox_graph_mail.message import charset
+from proxmox_graph_mail.message.mail import Attachment
+
+Part = email.message.Message
+
+MAX_PARTS = 2000
+"""Leaves of a message read one by one; what a bomb of parts has beyond is attached as one."""
+MAX_DEPTH = 50
+_LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
+
+
+class Findings:
+    """What a walk through the parts gathers."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.alternatives: list[str] = []  # texts that another part says again as HTML
+        self.htmls: list[str] = []
+        self.attachments: list[Attachment] = []
+        self.defects: list[str] = []
+
+
+def walk(part: Part, found: Findings, *, alternative: bool = False, related: bool = False, depth: int = 0) -> None:
+    """Gather what a part and those in it hold."""
+    kind = part.get_content_type()
+    if part.is_multipart() and not kind.startswith("message/") and depth < MAX_DEPTH:
+        children = part.get_payload()
+        if isinstance(children, list):
+            is_alternative = kind == "multipart/alternative"
+            htmls, alternatives = len(found.htmls), len(found.alternatives)
+            _stray_text(part.preamble, found)
+            for child in children:
+                if isinstance(child, Part):
+                    walk(
+                        child, found,
+                        alternative=is_alternative or (alternative and kind == "multipart/related"),
+                        related=related or kind == "multipart/related",
+                        depth=depth + 1,
+                    )  # fmt: skip
+            if is_alternative and len(found.htmls) == htmls:  # nothing says the same as HTML: it is the body itself
+                found.texts += found.alternatives[alternatives:]
+                del found.alternatives[alternatives:]
+            _stray_text(part.epilogue, found)
+            return
+    if kind.startswith("multipart/") and not part.is_multipart():  # its boundary never comes: the text is all there is
+        kind = "text/plain"
+    named = bool(_filename(part))
+    attached = named or part.get_content_disposition() == "attachment" or len(found.attachments) >= MAX_PARTS
+    if kind == "text/plain" and not attached and not part.is_multipart():
+        (found.alternatives if alternative else found.texts).append(_text(part, found))
+    elif kind == "text/html" and not attached and not found.htmls and not part.is_multipart():
+        found.htmls.append(_text(part, found))
+    else:
+        found.attachments.append(_attachment(part, found, related=related))
+
+
+def _stray_text(text: str | None, found: Findings) -> None:
+    """What stands before the first and behind the last boundary is to be ignored (RFC 2046 5.1.1), for it says to old
+    programs that this is MIME. If it says anything else, a boundary was wrong, and it may be the report itself."""
+    if text and text.strip() and not re.search("mime|multi-?part|encrypted|signed", text, re.IGNORECASE):
+        content = text.encode("utf-8", "surrogateescape")
+        found.texts.append(charset.decode(content, None)[0].replace("\r\n", "\n").strip("\n") + "\n")
+        found.defects.append("text outside the MIME boundaries; shown")
+
+
+def _text(part: Part, found: Findings) -> str:
+    content = _content(part)
+    text, defect = charset.decode(content, _charset(part))
+    if defect:
+        found.defects.append(defect)
+    if "\0" in text:
+        found.defects.append("NUL in the text; left out")
+        text = text.replace("\0", "")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _charset(part: Part) -> str | None:
+    declared = part.get_param("charset")
+    if isinstance(declared, tuple):  # RFC 2231: (charset, language, value)
+        declared = declared[2]
+    if declared:
+        return str(declared)
+    # PVE::Tools writes Auto-Submitted between Content-Type and its continuation line (pve-common, Tools.pm, sendmail).
+    lost = _LOST_CHARSET.search(str(part.get("Auto-Submitted", "")))
+    return lost.group(1) if lost else None
+
+
+def _content(part: Part) -> bytes:
+    encoded = part.get_payload()
+    if isinstance(encoded, str) and str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64":
+        try:
+            return binascii.a2b_base64(encoded)
+        except ValueError:
+            pass  # the standard library's way repairs more, and takes four times the memory
+    content = part.get_payload(decode=True)
+    if isinstance(content, bytes):
+        return content
+    payload = part.get_payload()
+    return payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else part.as_bytes()
+
+
+def _attachment(part: Part, found: Findings, *, related: bool) -> Attachment:
+    kind = part.get_content_type()
+    name = _filename(part)
+    if kind.startswith("message/") or part.is_multipart():
+        children = part.get_payload()
+        inner = children[0] if isinstance(children, list) and children and isinstance(children[0], Part) else None
+        if kind == "message/delivery-status":
+            content = "\n".join(str(child) for child in children).encode() if isinstance(children, list) else _content(part)
+            kind, name = "text/plain", name or "delivery-status.txt"
+        elif kind in ("message/rfc822", "message/global") and inner is not None:
+            content = _as_bytes(inner)
+            title = charset.unfolded(str(inner.get("Subject", ""))).strip()
+            name = name or f"{_safe_name(title)[:80] or 'message'}.eml"
+        else:
+            content = _as_bytes(part)
+            kind = "message/rfc822"
+            name = name or "part.eml"
+    else:
+        content = _content(part)
+    if not name:
+        extension = mimetypes.guess_extension(kind) or ".bin"
+        name = f"attachment-{len(found.attachments) + 1}{extension}"
+    content_id = str(part.get("Content-ID", "")).strip().strip("<>").strip()
+    content_id = "".join(c for c in content_id if c.isprintable() and c not in "<>")
+    # Shown in the body, unless it says it is an attachment or nothing could refer to it.
+    inline = bool(content_id) and part.get_content_disposition() != "attachment" and (related or kind.startswith("image/"))
+    return Attachment(name=name, content_type=_safe_type(kind), content=content, inline=inline, content_id=content_id)
+
+
+def _as_bytes(part: Part) -> bytes:
+    try:
+        return part.as_bytes()
+    except (UnicodeError, LookupError, ValueError, TypeError, AttributeError, IndexError):
+        return part.as_string().encode("utf-8", "surrogateescape")
+
+
+def _filename(part: Part) -> str:
+    name = part.get_filename() or ""
+    return _safe_name(charset.unfolded(str(name)))
+
+
+def _safe_name(name: str) -> str:
+    """A file name without directories and control characters: it ends up on somebody's disk."""
+    name = re.split(r"[/\\]", name)[-1]
+    return (
+        "".join(c for c in name if c.isprintable()).strip().strip(".")
+        and "".join(c if c not in '<>:"|?*' else "_" for c in name if c.isprintable()).strip()
+    )
+
+
+def _safe_type(kind: str) -> str:
+    return kind if re.fullmatch(r"[!-.0-~]+/[!-.0-~]+", kind) else "application/octet-stream"

@@ -1,0 +1,93 @@
+"""A message's header section: where it begins and ends, its fields as they stand, and whom they name.
+
+The one splitter: `sendmail -t`, the parser and the MIME form use it, so that all of them see the same fields.
+"""
+
+from proxmox_graph_mail.rfc822.addresses import addresses
+
+HEADER_LIMIT = 4 << 20
+"""Bytes of header `-t` reads before it stops looking for the blank line; no real header comes near."""
+
+_RECIPIENT_FIELDS = (b"to", b"cc", b"bcc")
+_RESENT_FIELDS = (b"resent-to", b"resent-cc", b"resent-bcc")
+
+
+def start_of_message(data: bytes) -> int:
+    """The offset behind leading mbox lines (`From …`, `>From …`), which Postfix local(8) writes before a mail it pipes."""
+    at = 0
+    while data.startswith((b"From ", b">From "), at):
+        end = data.find(b"\n", at)
+        if end < 0:
+            return len(data)
+        at = end + 1
+    return at
+
+
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """Header section, with its last line end, and body, without the blank line between them (RFC 5322 2.1)."""
+    end, start = section_end(data)
+    return data[:end], data[start:]
+
+
+def section_end(data: bytes) -> tuple[int, int]:
+    """Where the header section ends, and where the body begins; both the end of `data` where no blank line comes."""
+    if data.startswith((b"\n", b"\r\n")):
+        return 0, data.index(b"\n") + 1
+    end = data.find(b"\n\n")
+    with_cr = data.find(b"\n\r\n", 0, end if end >= 0 else len(data))
+    if with_cr >= 0:
+        return with_cr + 1, with_cr + 3
+    return (end + 1, end + 2) if end >= 0 else (len(data), len(data))
+
+
+def written_fields(head: bytes) -> list[bytes]:
+    """The fields of a header section as they stand, each with its continuation lines and line ends.
+
+    Ends at the first blank line, at the first line that is no field (there the body begins, as sendmail, Postfix and exim have
+    it), or with the bytes given.
+    """
+    found: list[list[bytes]] = []
+    at = 0
+    while at < len(head):
+        end = head.find(b"\n", at) + 1 or len(head)  # not splitlines: a bare CR ends no line
+        line = head[at:end]
+        at = end
+        if line[:1] in (b" ", b"\t") and found:
+            found[-1].append(line)
+        elif field_name(line):
+            found.append([line])
+        else:
+            break
+    return [b"".join(lines) for lines in found]
+
+
+def field_name(field: bytes) -> bytes:
+    """A field's name as written; empty if this is no field (RFC 5322 3.6.8: printable ASCII, then a colon)."""
+    name, colon, _ = field.partition(b":")
+    name = name.rstrip(b" \t")
+    return name if colon and name and all(32 < c < 127 for c in name) else b""
+
+
+def fields(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The header fields of a message's beginning, names in lower case, values unfolded."""
+    found = []
+    for field in written_fields(head[start_of_message(head) :]):
+        value = field.partition(b":")[2]
+        found.append((field_name(field).lower(), b" ".join([line.strip() for line in value.split(b"\n") if line.strip()])))
+    return found
+
+
+def header_complete(head: bytes) -> bool:
+    """Does `head` hold the whole header section, that is a blank line?"""
+    return b"\n\n" in head or b"\n\r\n" in head or head.startswith((b"\n", b"\r\n")) or len(head) >= HEADER_LIMIT
+
+
+def header_recipients(head: bytes) -> list[str]:
+    """The addresses of To, Cc and Bcc, for `-t`; where there are Resent- fields, of those alone (RFC 5322 3.6.6)."""
+    found = fields(head)
+    names = _RESENT_FIELDS if any(name in _RESENT_FIELDS for name, _ in found) else _RECIPIENT_FIELDS
+    recipients: list[str] = []
+    for name, value in found:
+        if name in names:
+            recipients += addresses(value.decode("utf-8", "surrogateescape"))
+    return recipients

@@ -1,0 +1,106 @@
+"""The one source of settings: every key that is set, with its value and the place that sets it.
+
+A key is looked for in the environment, in `$CREDENTIALS_DIRECTORY` (systemd-creds: one file a key, lower case), then in the files
+that paths.settings_files names. Files are dotenv: `KEY=value` lines. What is none of ours in them, or cannot be read, is a
+problem, which names file and line; whoever wants one key alone (ALARM_COMMAND, when everything else is wrong) looks past the
+problems.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+
+from proxmox_graph_mail import paths
+
+_OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL|ALARM)_\w*", re.IGNORECASE)
+LIKENESS = 0.7
+"""From which a key that is none of ours is a typo of one."""
+ENVIRONMENT = "the environment"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A key's text, and its place as an admin is told it; `file` is the path that holds it, empty where none does."""
+
+    text: str
+    place: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Keys, in lower case, with their values; and what is wrong with the places they were read from, a sentence each."""
+
+    values: Mapping[str, Value]
+    problems: tuple[str, ...] = ()
+
+    def place(self, key: str) -> str:
+        """What sets a key (lower case); where nothing does, where it would be looked for."""
+        if key in self.values:
+            return self.values[key].place
+        return " or ".join(
+            f"{paths.shown(path)}{'' if os.path.exists(path) else ' (no such file)'}" for path in paths.settings_files()
+        )
+
+    def text(self, key: str) -> str:
+        """A key's value; empty if nothing sets it."""
+        return self.values[key].text if key in self.values else ""
+
+
+def read(known: Collection[str], environment: Mapping[str, str] = os.environ, given: Mapping[str, str] | None = None) -> Source:
+    """What environment, credentials and files say of the `known` keys (lower case). `given` (upper case) takes the files'
+    place."""
+    values = {name.lower(): Value(text, ENVIRONMENT) for name, text in environment.items() if name.lower() in known and text}
+    for key, path in _credentials(known, environment.get("CREDENTIALS_DIRECTORY", "")):
+        values.setdefault(key, Value(path.read_text("utf-8").strip(), str(path), str(path)))
+    if given is not None:
+        return Source({key.lower(): Value(text, "") for key, text in given.items() if text} | values)
+    problems: list[str] = []
+    for file in paths.settings_files():
+        one = read_file(file, known)
+        problems += one.problems
+        values = {**one.values, **values}
+    return Source(values, tuple(problems))
+
+
+def read_file(path: str, known: Collection[str]) -> Source:
+    """What one file says; an absent one says nothing."""
+    shown = paths.shown(path)
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return Source({})
+    except OSError as error:
+        return Source({}, (f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640",))
+    except UnicodeDecodeError as error:
+        return Source({}, (f"{shown} is not UTF-8 text (byte {error.start})",))
+    values: dict[str, Value] = {}
+    problems: list[str] = []
+    for binding in parse_stream(StringIO(text)):
+        line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
+        place = f"{shown}, line {line}"
+        key = (binding.key or "").lower()
+        if binding.error:
+            problems.append(f"{place}: not of the form KEY=value")
+        elif key in values:
+            problems.append(f"{place}: {binding.key} is set a second time (first in {values[key].place.rpartition(', ')[2]})")
+        elif key in known:
+            values[key] = Value(binding.value or "", place, shown)
+        elif binding.key and (_OURS.fullmatch(binding.key) or difflib.get_close_matches(key, known, 1, LIKENESS)):
+            problems.append(f"{place}: {binding.key}: unknown key{_nearest(key, known)}")
+    return Source({key: value for key, value in values.items() if value.text}, tuple(problems))
+
+
+def _credentials(known: Collection[str], directory: str) -> list[tuple[str, Path]]:
+    return [(key, path) for key in known if directory and (path := Path(directory) / key).is_file()]
+
+
+def _nearest(key: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {near[0].upper()}?" if near else "; proxmox-graph-mail.conf(5) has the list"

@@ -1,0 +1,159 @@
+"""A message's journal, `ID.log`: what happened to it so far, one event a line. Nobody else writes or reads that file.
+
+The journal is advisory: the message's state is its directory and its mtime, and a journal that is lost costs a reason and a
+count, never a mail. What must not be forgotten (who has the mail already, a hand-over that was asked for) is appended durably.
+A line torn by a crash, or of another shape, is passed over.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any, NamedTuple
+
+from proxmox_graph_mail.files import NOT_PLAIN, open_plain, read_tail
+from proxmox_graph_mail.spool.incoming import translated
+
+TAIL = 4 << 20
+"""Bytes read of a journal, from its end."""
+ROUNDS = 2
+"""Rounds whose time is remembered: with the present one they are three (delivery/schedule.py, MIN_ROUNDS)."""
+
+ATTEMPT, PASSED_OVER, HAND_OVER = "attempt", "passed over", "hand-over"
+"""Kinds of events: it was tried; it was put off without being tried, for a reason that others met; root's part of it
+(root_mail/)."""
+ASKED, DONE, FAILED = "asked", "done", "failed"
+"""How far a hand-over of root's mail came."""
+
+
+class Event(NamedTuple):
+    """What happened at `time` (seconds since the epoch), and what the message has been since: `state` is deferred, held or
+    failed.
+
+    `attempts` counts this one too. `shared`: the reason concerned every message. `uncertain`: it may have been sent. `sent_to`
+    are all addresses that have it by now. `hand_over` is ASKED, DONE or FAILED, for the kind HAND_OVER alone.
+    """
+
+    time: float
+    kind: str
+    state: str
+    reason: str
+    code: str = ""
+    attempts: int = 0
+    shared: bool = False
+    uncertain: bool = False
+    sent_to: tuple[str, ...] = ()
+    hand_over: str = ""
+
+
+class History(NamedTuple):
+    """A journal summed up: the last event's state (empty: new), time, reason and code; attempts so far; the times of the last
+    ROUNDS rounds (attempts, and being passed over); when it was last held (0: never); whether its last reason concerned every
+    message, whether the last attempt may have sent it, who has it already, and how far root's part came, and when."""
+
+    state: str = ""
+    time: float = 0.0
+    reason: str = ""
+    code: str = ""
+    attempts: int = 0
+    rounds: tuple[float, ...] = ()
+    last_held: float = 0.0
+    shared: bool = False
+    uncertain: bool = False
+    sent_to: tuple[str, ...] = ()
+    hand_over: str = ""
+    hand_over_at: float = 0.0
+
+    def after(self, event: Event) -> "History":
+        """The history with one event more."""
+        return History(
+            state=event.state,
+            time=event.time,
+            reason=event.reason,
+            code=event.code,
+            attempts=max(self.attempts, event.attempts),
+            rounds=self.rounds if event.kind == HAND_OVER else (*self.rounds, event.time)[-ROUNDS:],
+            last_held=event.time if event.state == "held" else self.last_held,
+            shared=event.shared,
+            uncertain=event.uncertain if event.kind == ATTEMPT else self.uncertain,
+            sent_to=tuple(dict.fromkeys((*self.sent_to, *event.sent_to))),
+            hand_over=event.hand_over or self.hand_over,
+            hand_over_at=event.time if event.hand_over else self.hand_over_at,
+        )
+
+
+NEW = History()
+
+
+def append(directory: str | int, queue_id: str, event: Event, *, durable: bool = False) -> None:
+    """Append an event to the journal of a message in `directory`, a path or a descriptor.
+
+    Without `durable` a failure is no error; with it, raises SpoolError.
+    """
+    name, dir_fd = _place(directory, queue_id)
+    try:
+        fd = open_plain(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, dir_fd=dir_fd)
+        try:
+            _as_root(fd, directory)
+            os.write(fd, json.dumps(event._asdict()).encode() + b"\n")
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if durable:
+            raise translated(error, name) from error
+
+
+def events(directory: str | int, queue_id: str) -> list[Event]:
+    """The events of a message's journal, oldest first; none if there is no journal, or something else in its place."""
+    name, dir_fd = _place(directory, queue_id)
+    try:
+        text = read_tail(name, TAIL, dir_fd=dir_fd)
+    except OSError:
+        return []
+    return [event for line in text.splitlines() if (event := _event(line)) is not None]
+
+
+def read(directory: str | int, queue_id: str) -> History:
+    """A message's journal, summed up."""
+    return summary(events(directory, queue_id))
+
+
+def summary(found: Iterable[Event]) -> History:
+    """Sum events up."""
+    return reduce(History.after, found, NEW)
+
+
+def state_in_queue(past: History, due: float = 0.0) -> str:
+    """queued, deferred or held: the state of a message in queue/ (one that failed is there because an admin retries it)."""
+    return past.state if past.state in ("deferred", "held") else "deferred" if due and not past.state else "queued"
+
+
+def _place(directory: str | int, queue_id: str) -> tuple[str, int | None]:
+    return (f"{directory}/{queue_id}.log", None) if isinstance(directory, str) else (f"{queue_id}.log", directory)
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        found = json.loads(line)
+        fields: dict[str, Any] = {name: found[name] for name in Event._fields if name in found}
+        fields["sent_to"] = tuple(str(address) for address in fields.get("sent_to", ()))
+        event = Event(**fields)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return event if all(isinstance(value, kind) for value, kind in zip(event, _KINDS, strict=True)) else None
+
+
+_KINDS: tuple[Any, ...] = ((int, float), str, str, str, str, int, bool, bool, tuple, str)
+
+
+def _as_root(fd: int, directory: str | int) -> None:
+    """What root writes is the service user's to append to; and a second name of a file elsewhere is not written to."""
+    if os.geteuid() != 0:
+        return
+    status, owner = os.fstat(fd), os.stat(directory)
+    if status.st_nlink != 1:
+        raise OSError(NOT_PLAIN, "it has another name")
+    if status.st_uid == 0 != owner.st_uid:
+        os.fchown(fd, owner.st_uid, owner.st_gid)

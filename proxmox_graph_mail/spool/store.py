@@ -1,0 +1,238 @@
+"""A message's place in the spool, and the changes of its state: accept, defer, fail, keep, requeue, remove.
+
+spool/__init__.py draws the directories. Raises SpoolAccessError where this user may not write and SpoolError where the spool is
+absent, full or broken.
+"""
+
+import os
+
+from proxmox_graph_mail import paths
+from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.files import NOT_PLAIN, open_plain
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.spool.incoming import Incoming, sync_directory, translated
+
+ID_LETTERS = frozenset("0123456789ABCDEF")
+ID_LENGTH = 18
+KEPT_AGE = 30 * 86400
+"""Seconds for which the original of a mail that was sent smaller is kept."""
+FARTHEST = 86400.0
+"""Seconds ahead that a next attempt may lie. What claims more was written under a wrong clock, and is due."""
+
+
+def is_id(name: str) -> bool:
+    """Is `name` a queue ID? Nothing else of what a user types becomes part of a path."""
+    return len(name) == ID_LENGTH and ID_LETTERS.issuperset(name)
+
+
+class Entry:
+    """One file of the queue as a scan sees it: its ID, when it is due (seconds since the epoch, 0: at once), its bytes, and
+    whether it has a journal."""
+
+    __slots__ = ("due", "has_journal", "id", "size")
+
+    def __init__(self, queue_id: str, due: float, size: int, *, has_journal: bool = False) -> None:
+        self.id = queue_id
+        self.due = due
+        self.size = size
+        self.has_journal = has_journal
+
+
+class Spool:
+    """The directories under one root, and every change of state a message can make in them."""
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = paths.spool() if root is None else root
+        self.queue = f"{self.root}/queue"
+        self.failed = f"{self.root}/failed"
+        self.kept = f"{self.root}/kept"
+        self.hand_over = f"{self.root}/hand-over"
+
+    def create(self) -> None:
+        """Make the directories where they are missing (the package's come from tmpfiles.d)."""
+        try:
+            for path in (self.root, self.queue, self.failed, self.kept, self.hand_over):
+                if not os.path.isdir(path):
+                    os.makedirs(path)
+                    os.chmod(path, 0o2770)  # noqa: S103 - the service group's, and nobody else's
+        except OSError as error:
+            raise translated(error, path) from error
+
+    def accept(self, line: bytes) -> Incoming:
+        """Begin a message whose first line is `line`."""
+        return Incoming(self.queue, line)
+
+    def scan(self) -> list[Entry]:
+        """The messages of the queue, oldest first."""
+        found = []
+        journals = set()
+        try:
+            with os.scandir(self.queue) as files:
+                for file in files:
+                    if is_id(file.name):
+                        try:
+                            status = file.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue  # sent or removed meanwhile
+                        if (status.st_mode & 0o170000) == 0o100000:
+                            found.append(Entry(file.name, status.st_mtime, status.st_size))
+                    elif file.name.endswith(".log"):
+                        journals.add(file.name[:-4])
+        except OSError as error:
+            raise translated(error, self.queue) from error
+        for entry in found:
+            entry.has_journal = entry.id in journals
+        found.sort(key=lambda entry: entry.id)
+        return found
+
+    def scan_failed(self) -> list[Entry]:
+        """The messages of failed/, oldest first."""
+        return Spool._of(self.root, self.failed).scan()
+
+    def open(self, queue_id: str, *, failed: bool = False) -> int:
+        """A file descriptor on the message. Raises SpoolError if it is no plain file, and OSError."""
+        path = f"{self.failed if failed else self.queue}/{queue_id}"
+        try:
+            return open_plain(path)
+        except OSError as error:
+            if error.errno == NOT_PLAIN:
+                raise SpoolError(f"{path} is not a plain file") from error
+            raise
+
+    def envelope(self, queue_id: str, *, failed: bool = False) -> tuple[Envelope, int]:
+        """The envelope of a message and the bytes its line takes. Raises FileNotFoundError, DataError or SpoolError."""
+        with open(self.open(queue_id, failed=failed), "rb") as file:
+            line = file.readline(LINE_LIMIT)
+        return decode(line), len(line)
+
+    def due(self, queue_id: str) -> float | None:
+        """The time of the next attempt, or None if the message is no longer in the queue."""
+        try:
+            return os.lstat(f"{self.queue}/{queue_id}").st_mtime
+        except FileNotFoundError:
+            return None
+
+    def defer(self, queue_id: str, when: float) -> None:
+        """Set the next attempt to `when`, seconds since the epoch; 0 is at once."""
+        path = f"{self.queue}/{queue_id}"
+        try:
+            os.utime(path, (when, when), follow_symlinks=False)
+        except FileNotFoundError:
+            pass  # removed by an admin meanwhile
+        except PermissionError:
+            self._take_over(path, when)
+        except OSError as error:
+            raise translated(error, path) from error
+
+    def fail(self, queue_id: str) -> None:
+        """Move the message to failed/, with its log. Its bytes exist in exactly one place throughout."""
+        self.withdraw_hand_over(queue_id)
+        self._move(queue_id, self.queue, self.failed)
+
+    def keep(self, queue_id: str, now: float) -> None:
+        """Move a message that was sent smaller than it was to kept/, from `now` on."""
+        try:
+            os.makedirs(self.kept, 0o770, exist_ok=True)
+        except OSError as error:
+            raise translated(error, self.kept) from error
+        if not os.path.lexists(f"{self.queue}/{queue_id}"):
+            return  # removed by an admin meanwhile
+        self._move(queue_id, self.queue, self.kept)
+        try:
+            os.utime(f"{self.kept}/{queue_id}", (now, now), follow_symlinks=False)
+        except OSError:
+            pass  # a file that root left its own: its mtime stays 0, and sweep goes by the time of the move
+
+    def ask_hand_over(self, queue_id: str) -> None:
+        """Give a message of the queue its second name, in hand-over/: root's unit is to see to it."""
+        try:
+            os.link(f"{self.queue}/{queue_id}", f"{self.hand_over}/{queue_id}", follow_symlinks=False)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise translated(error, self.hand_over) from error
+
+    def withdraw_hand_over(self, queue_id: str) -> None:
+        """Take the second name away, if it is still there."""
+        try:
+            os.unlink(f"{self.hand_over}/{queue_id}")
+        except OSError:
+            pass  # handed over, or never asked for; what cannot be removed at worst comes twice
+
+    def locate(self, queue_id: str) -> str | None:
+        """The path of a message wherever it is, or None."""
+        paths = (f"{directory}/{queue_id}" for directory in (self.queue, self.failed, self.kept))
+        return next((path for path in paths if is_id(queue_id) and os.path.lexists(path)), None)
+
+    def requeue(self, queue_id: str) -> None:
+        """Move the message from failed/ back into the queue, due at once."""
+        os.utime(f"{self.failed}/{queue_id}", (0, 0), follow_symlinks=False)
+        self._move(queue_id, self.failed, self.queue)
+
+    def remove(self, queue_id: str, *, failed: bool = False) -> None:
+        """Unlink the message (it was sent, or an admin said so) and its log, and make that durable."""
+        directory = self.failed if failed else self.queue
+        self.withdraw_hand_over(queue_id)
+        try:
+            os.unlink(f"{directory}/{queue_id}")
+            sync_directory(directory)  # a mail that was sent must not come back with the power
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise translated(error, directory) from error
+        try:
+            os.unlink(f"{directory}/{queue_id}.log")
+        except OSError:
+            pass  # advisory; a later sweep takes it
+
+    def urge(self) -> None:
+        """Leave the mark that asks the runner to try everything now. The rename wakes one that watches the directory."""
+        try:
+            os.close(os.open(f"{self.queue}/.urge.new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
+            os.rename(f"{self.queue}/.urge.new", f"{self.queue}/.urge")
+        except OSError as error:
+            raise translated(error, self.queue) from error
+
+    def take_urge(self) -> bool:
+        """Was there such a mark? It is gone then."""
+        try:
+            os.unlink(f"{self.queue}/.urge")
+        except OSError:
+            return False
+        return True
+
+    @classmethod
+    def _of(cls, root: str, queue: str) -> "Spool":
+        spool = cls(root)
+        spool.queue = queue
+        return spool
+
+    def _move(self, queue_id: str, source: str, target: str) -> None:
+        try:
+            os.rename(f"{source}/{queue_id}", f"{target}/{queue_id}")
+            # The log follows; after a crash in between, sweep lets it follow.
+            if os.path.lexists(f"{source}/{queue_id}.log"):
+                os.rename(f"{source}/{queue_id}.log", f"{target}/{queue_id}.log")
+            sync_directory(target)
+            sync_directory(source)
+        except OSError as error:
+            raise translated(error, target) from error
+
+    def _take_over(self, path: str, when: float) -> None:
+        """Replace a file that root left its own by an equal one of ours, and set its time."""
+        directory, name = path.rsplit("/", 1)
+        copy = f"{directory}/.{name}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            with open(open_plain(path), "rb") as source, open(open_plain(copy, flags), "wb") as target:
+                while chunk := source.read(1 << 16):
+                    target.write(chunk)
+                target.flush()
+                os.utime(target.fileno(), (when, when))
+                os.fsync(target.fileno())
+            os.rename(copy, path)
+            sync_directory(directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise translated(error, path) from error

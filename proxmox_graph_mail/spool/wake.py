@@ -1,0 +1,89 @@
+"""Telling the queue runner that there is mail: one byte into a FIFO, or a detached pass where nobody listens.
+
+The byte is a hint; losing it loses nothing, for the runner scans the queue whenever it starts and before it
+leaves. Nothing here waits: opening the FIFO does not block, and a full one is as good as a byte more.
+"""
+
+import errno
+import os
+
+from proxmox_graph_mail import paths
+from proxmox_graph_mail.errors import MailError
+from proxmox_graph_mail.spool.lock import lock
+from proxmox_graph_mail.spool.store import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def wake(run: str) -> bool:
+    """Write a byte into the FIFO; return whether anybody (the runner, or systemd in its place) listens on it."""
+    try:
+        fd = os.open(f"{run}/wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False  # ENXIO: no reader; ENOENT: no FIFO
+    try:
+        if (os.fstat(fd).st_mode & 0o170000) != 0o010000:
+            return False
+        os.write(fd, b"\n")
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(fd)
+    return True
+
+
+def wake_or_pass(spool: Spool, run: str) -> None:
+    """Wake the runner; where none listens, start one detached pass if this user may.
+
+    The pass inherits the runner's lock, taken here: of 200 `sendmail` processes at once one starts a pass. The others
+    find the lock held by somebody who has yet to scan the queue, who watches it, or who scans it again after letting go.
+    `paths.may_start_pass` may forbid it.
+    """
+    if wake(run) or not paths.may_start_pass() or _looked_after(run):
+        return
+    try:
+        held = lock(spool.root)
+        if held is None:
+            return
+        if os.fork() == 0:
+            _become_pass(spool, held)
+        os.close(held)
+    except (MailError, OSError):
+        pass  # not this user's to start, or no process to be had: the next pass takes the mail
+
+
+def _looked_after(run: str) -> bool:
+    """Does systemd look after the queue (proxmox-graph-mail.path), so that an admin who stopped that means it?"""
+    return run == paths.PACKAGE_RUN and os.path.isdir(run) and os.path.isdir("/run/systemd/system")
+
+
+def companion(*arguments: str) -> list[str]:
+    """The command line of `proxmox-graph-mail ARGUMENTS`, wherever this package lies."""
+    import sys
+
+    return [sys.executable or "/usr/bin/python3", "-I", f"{paths.PACKAGE}/admin/__main__.py", *arguments]
+
+
+def _become_pass(spool: Spool, held: int) -> "NoReturn":
+    # The caller may wait for the end of file on a pipe we inherited, or for its process group: leave both.
+    try:
+        os.setsid()
+        os.chdir("/")
+        os.umask(0o077)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.dup2(held, 3)
+        os.set_inheritable(3, True)  # dup2 does not, where the lock is 3 already
+        os.closerange(4, 4096)
+        owner = os.stat(spool.root)
+        if os.geteuid() == 0 and owner.st_uid != 0:
+            os.setgroups([owner.st_gid])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+        command = companion("run", "--once", "--lock-fd", "3")
+        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+    finally:
+        os._exit(127)

@@ -1,0 +1,190 @@
+"""The spool's states and what may lie in it besides messages."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from proxmox_graph_mail.delivery.index import Queued
+from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.journal import Event
+from proxmox_graph_mail.spool.lock import lock
+from proxmox_graph_mail.spool.store import FARTHEST, Spool, is_id
+from proxmox_graph_mail.spool.upkeep import foreign, sweep
+from proxmox_graph_mail.spool.watch import outcome_of
+from proxmox_graph_mail.submission.mailq import listing
+from tests.programs import NOBODY, Host
+
+
+@pytest.fixture
+def spool(host: Host) -> Spool:
+    return Spool(str(host.spool))
+
+
+def happened(state: str, reason: str, time: float = 5.0) -> Event:
+    return Event(time, journal.ATTEMPT, state, reason)
+
+
+def put(spool: Spool, content: bytes = b"body") -> str:
+    incoming = spool.accept(b'{"version":1}\n')
+    incoming.write(content)
+    return incoming.commit()
+
+
+def test_ids_are_ids_and_sort_by_time(spool: Spool) -> None:
+    """Eighteen upper-case hexadecimal digits, the first thirteen the time in microseconds."""
+    ids = [put(spool) for _ in range(20)]
+    assert all(is_id(queue_id) for queue_id in ids)
+    assert ids == sorted(ids)
+    assert [entry.id for entry in spool.scan()] == ids
+
+
+@pytest.mark.parametrize("name", ["", "x", "../../etc/passwd", "A" * 17, "A" * 19, "a" * 18, "A" * 17 + "/", "." * 18])
+def test_nothing_else_is_an_id(name: str) -> None:
+    """What a user types becomes part of a path only if it is an ID."""
+    assert not is_id(name)
+
+
+def test_junk_never_hides_the_messages(spool: Spool, host: Host) -> None:
+    """Foreign names, directories, links, FIFOs and half-written files in queue/ are passed over."""
+    good = put(spool)
+    queue = host.spool / "queue"
+    (queue / "README").write_text("hello")
+    (queue / ("0" * 18)).mkdir()
+    (queue / ("1" * 18)).symlink_to("/etc/passwd")
+    os.mkfifo(queue / ("2" * 18))
+    (queue / ("." + "3" * 18)).write_text("half")
+    (queue / os.fsdecode(b"\xff\xfe")).write_text("bad name")
+    (queue / ("4" * 18 + ".log")).write_text("log without its message")
+    assert [entry.id for entry in spool.scan()] == [good]
+    assert len(foreign(spool)) == 5
+    with pytest.raises(SpoolError):
+        spool.open("1" * 18)
+    with pytest.raises(SpoolError):
+        spool.open("2" * 18)
+    assert sweep(spool, 0.0) == []
+    assert not (queue / ("4" * 18 + ".log")).exists()
+
+
+def test_the_state_is_the_directory_and_the_time(spool: Spool, host: Host) -> None:
+    """defer sets mtime; fail and requeue rename, log and all; remove unlinks both."""
+    queue_id = put(spool)
+    journal.append(spool.queue, queue_id, happened("deferred", "x"))
+    assert spool.due(queue_id) == 0
+    spool.defer(queue_id, 2_000_000_000)
+    assert spool.due(queue_id) == 2_000_000_000
+    spool.fail(queue_id)
+    assert spool.due(queue_id) is None
+    assert journal.read(spool.failed, queue_id).reason == "x"
+    assert [entry.id for entry in spool.scan_failed()] == [queue_id]
+    spool.requeue(queue_id)
+    assert (host.failed(), spool.due(queue_id)) == ([], 0)
+    spool.remove(queue_id)
+    assert os.listdir(spool.queue) == []
+    spool.remove(queue_id)  # gone already: no error
+    spool.defer(queue_id, 5)
+
+
+def test_a_log_follows_its_message_after_a_crash_between_the_two(spool: Spool, host: Host) -> None:
+    """Who has a mail already must not be forgotten."""
+    queue_id = put(spool)
+    journal.append(spool.queue, queue_id, happened("deferred", "x"))
+    os.rename(host.spool / "queue" / queue_id, host.spool / "failed" / queue_id)
+    sweep(spool, 0.0)
+    assert journal.read(spool.failed, queue_id).reason == "x"
+    os.rename(host.spool / "failed" / queue_id, host.spool / "queue" / queue_id)
+    sweep(spool, 0.0)
+    assert journal.read(spool.queue, queue_id).reason == "x"
+
+
+def test_a_time_that_no_attempt_can_have_is_due() -> None:
+    """A host whose clock was years ahead for a minute must not sit on its mail until then."""
+    assert Queued("x", 0, 1, 0).is_due(1000)
+    assert Queued("x", 0, 1, 999).is_due(1000)
+    assert not Queued("x", 0, 1, 1001).is_due(1000)
+    assert not Queued("x", 0, 1, 1000 + FARTHEST).is_due(1000)
+    assert Queued("x", 0, 1, 1001 + FARTHEST).is_due(1000)
+
+
+def test_one_runner_at_a_time(spool: Spool) -> None:
+    """The lock is a flock on a file that is never unlinked."""
+    first = lock(spool.root)
+    assert first is not None
+    assert lock(spool.root) is None
+    os.close(first)
+    again = lock(spool.root)
+    assert again is not None
+    os.close(again)
+    assert Path(spool.root, "lock").exists()
+
+
+def test_an_absent_spool_is_an_access_error(tmp_path: Path) -> None:
+    """…so that the submit socket is tried."""
+    with pytest.raises(SpoolAccessError):
+        Spool(str(tmp_path / "nowhere")).accept(b"{}\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of two owners need root")
+def test_root_gives_its_files_to_the_spool_s_owner(host: Host, spool: Spool) -> None:
+    """Only an owner may set a file's time, and the time is the schedule."""
+    os.chown(host.spool / "queue", NOBODY, NOBODY)
+    assert host.sendmail("-odq", "root").returncode == 0
+    (queue_id,) = host.queue()
+    assert (host.spool / "queue" / queue_id).stat().st_uid == NOBODY
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking beside syslog's thread, which sleeps
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of two owners need root")
+def test_a_file_that_root_left_its_own_is_taken_over_by_copy(host: Host, spool: Spool) -> None:
+    """Root in a sandbox without CAP_CHOWN: the service user can still defer the mail, and its bytes stay."""
+    queue_id = put(spool, b"precious")
+    for path in (host.spool, host.spool / "queue"):
+        os.chown(path, NOBODY, NOBODY)
+    os.chown(host.spool / "queue" / queue_id, 0, NOBODY)
+    before = host.message(queue_id)
+    child = os.fork()
+    if child == 0:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        spool.defer(queue_id, 2_000_000_000)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert spool.due(queue_id) == 2_000_000_000
+    assert host.message(queue_id) == before
+    assert (host.spool / "queue" / queue_id).stat().st_uid == NOBODY
+
+
+def test_the_listing_has_the_contract_s_fields_and_shows_damaged_files(spool: Spool, host: Host) -> None:
+    """id, state, arrived, sender, recipients, uid, size, attempts, next_attempt, reason."""
+    host.sendmail("-odq", "-f", "me", "a@example.com", stdin=b"12345")
+    put(spool)  # its first line is no envelope
+    good, damaged = listing(spool)
+    wanted = {"id", "state", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"}
+    assert wanted <= good.keys()
+    assert (good["state"], good["sender"], good["recipients"], good["size"]) == ("queued", "me", ["a@example.com"], 5)
+    assert damaged["reason"].startswith("damaged: ")
+
+
+def test_a_discarded_message_leaves_nothing(spool: Spool) -> None:
+    """No file, no descriptor."""
+    before = len(os.listdir("/proc/self/fd"))
+    spool.accept(b"{}\n").discard()
+    assert os.listdir(spool.queue) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_outcome_is_told_when_the_message_is_where_it_belongs(spool: Spool) -> None:
+    """The log says failed an instant before the move; until then there is no outcome, and never that it is still queued."""
+    queue_id = put(spool)
+    assert outcome_of(spool, queue_id) is None
+    journal.append(spool.queue, queue_id, happened("failed", "refused"))
+    assert outcome_of(spool, queue_id) is None
+    spool.fail(queue_id)
+    assert outcome_of(spool, queue_id) == (69, "refused")
+    other = put(spool)
+    journal.append(spool.queue, other, happened("deferred", "busy"))
+    assert outcome_of(spool, other, since=6.0) is None
+    assert outcome_of(spool, other, since=4.0) == (75, "busy")
+    spool.remove(other)
+    assert outcome_of(spool, other) == (0, "sent")
