@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench pictures deb acceptance clean
+.PHONY: help demo test lint docs bench pictures deb acceptance clean
 help:
 	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
 	@echo 'make test        the tests'
-	@echo 'make lint        ruff and mypy, man pages where mandoc is there'
+	@echo 'make lint        ruff and mypy; mandoc, shellcheck and PowerShell'"'"'s parser where they are there'
+	@echo 'make docs        the documents that are made from the code: settings, outcomes, conf(5), the example'
 	@echo 'make bench       what sendmail costs, against a bare start of Python'
 	@echo 'make pictures    text mails as their readers see them, into dist/pictures (chromium)'
 	@echo 'make deb         the Debian package, into dist/ (Debian 13, or mmdebstrap and root)'
@@ -34,6 +35,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning docs/man/*
+	@! command -v shellcheck >/dev/null || shellcheck -s sh proxmox_graph_mail/admin/scripts/*.sh packaging/motd
+	@! command -v pwsh >/dev/null || pwsh -NoProfile -File tests/parse.ps1 proxmox_graph_mail/admin/scripts/*.ps1
+
+# What is made from the code's own words: the tables of settings and outcomes, the manual page's keys, the example.
+docs: $(STAMP)
+	$(BIN)/python -m proxmox_graph_mail.settings.reference
+	$(BIN)/python -m proxmox_graph_mail.graph.reference > docs/outcomes.md
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench

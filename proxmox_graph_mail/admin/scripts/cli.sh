@@ -1,4 +1,3 @@
-#!/bin/sh
 # Azure CLI (https://aka.ms/azure-cli): the app registration, Mail.Send, admin consent. Run it as an administrator of the tenant.
 set -eu
 TENANT='@tenant@'
