@@ -59,23 +59,15 @@ def _split(text: str) -> list[str]:
             quoted = c != '"'
         elif depth:
             depth += (c == "(") - (c == ")")
-        elif c == '"':
-            quoted = True
-        elif c == "(":
-            depth = 1
-        elif c == "<":
-            angle = True
-        elif c == ">":
-            angle = False
-        elif angle:
-            pass
-        elif c in ",;":
-            items.append(text[start:at])
-            start, literal = at + 1, False
-        elif c in "@[":
-            literal = True
-        elif c == ":" and not literal:
-            start = at + 1
+        elif c in '"(<>':
+            quoted, depth, angle = c == '"', int(c == "("), c == "<" or (angle and c != ">")
+        elif not angle:
+            if c in ",;":
+                items.append(text[start:at])
+                start, literal = at + 1, False
+            elif c == ":" and not literal:
+                start = at + 1
+            literal = literal or c in "@["
         at += 1
     if quoted or depth or angle:  # something never closes and would swallow all who come after it
         return text.replace(";", ",").split(",")
