@@ -159,3 +159,21 @@ def test_the_queue_runner_loads_no_command_line_s_libraries_and_no_tokens_before
         assert ("msal" in loaded) is bool(mails)
         assert mails or "cryptography" not in loaded
     assert online.queue() == []
+
+
+def test_connections_to_microsoft_are_made_in_one_place() -> None:
+    """admin/connection.py: nobody else can forget the proxy, the CA file or the throttle."""
+    made = {"Wire", "TokenCache", "TokenEndpoint", "Graph", "SendingMailbox"}
+    places = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in made
+    }
+    assert places == {"admin/connection.py"}
+
+
+def test_a_journal_is_read_and_written_by_its_module_alone() -> None:
+    """`ID.log` as a file: store moves and removes it, upkeep looks after orphans, journal does the rest."""
+    places = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if re.search(r"\.log[\"'}]", path.read_text())}
+    assert places <= {"spool/__init__.py", "spool/journal.py", "spool/store.py", "spool/upkeep.py", "graph/fitting.py"}, places

@@ -51,3 +51,10 @@ def test_what_is_not_there_is_said(online: Host) -> None:
         done = online.admin("preview", source)
         assert (done.returncode, done.stdout) == (65, "")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_page_that_cannot_be_written_is_said(online: Host) -> None:
+    """The path, and why; not "unforeseen"."""
+    done = online.admin("preview", "--html", "/nope/page.html", stdin=b"Subject: x\n\nx\n")
+    assert (done.returncode, done.stderr.count("\n")) == (66, 1)
+    assert "cannot write /nope/page.html: No such file or directory" in done.stderr

@@ -88,7 +88,8 @@ def test_a_key_that_entra_does_not_take_yet_is_not_used(
     sandbox.faults({"on": "addKey", "status": 403, "code": "Authorization_RequestDenied", "times": 1})
     done = online.admin("rotate")
     assert done.returncode == 69
-    assert "Graph does not add the new key" in done.stderr
+    assert "Graph does not add the new key: the app may change its own keys alone" in done.stderr
+    assert "Mail.Send" not in done.stderr
     assert days(certified) < 30
     assert works(online)
 
@@ -96,17 +97,26 @@ def test_a_key_that_entra_does_not_take_yet_is_not_used(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"GRAPH_OBJECT_ID": ""}, "set GRAPH_OBJECT_ID"), ({"GRAPH_OBJECT_ID": "0" * 8 + "-0000-0000-0000-" + "0" * 12}, "HTTP 404"),
+        ({"GRAPH_OBJECT_ID": ""}, "set GRAPH_OBJECT_ID"),
+        ({"GRAPH_OBJECT_ID": "0" * 8 + "-0000-0000-0000-" + "0" * 12}, "there is no app registration with this Object ID"),
+        ({"GRAPH_OBJECT_ID": "CLIENT"}, "this is the client ID"), ({"GRAPH_OBJECT_ID": "PRINCIPAL"}, "not under Enterprise applications"),
+        ({"HTTPS_PROXY": "127.0.0.1:1"}, "cannot connect through the proxy of HTTPS_PROXY"),
+        ({"GRAPH_APPLICATION_ID": "APPLICATION"}, "GRAPH_APPLICATION_ID: unknown key; did you mean"),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_named(online: Host, sandbox: Sandbox, certified: Path, change: dict[str, str], words: str) -> None:
-    """The old certificate stays."""
-    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(certified), **change)
+def test_what_is_wrong_is_named(online: Host, sandbox: Sandbox, certified: Path, change: dict[str, str], words: str) -> None:
+    """The key that is wrong, and where the right value stands; nothing of sendMail. The old certificate stays."""
+    change = {key: sandbox.about.get(value.lower(), value) for key, value in change.items()}
+    sandbox.control(forget=True)
+    right = {"GRAPH_OBJECT_ID": sandbox.about["application"]}
+    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(certified), **(right | change))
     settings.pop("GRAPH_CLIENT_SECRET")
     online.settle(settings)
     done = online.admin("rotate")
     assert done.returncode != 0
     assert words in done.stderr
+    assert "GRAPH_SENDER" not in done.stderr
+    assert "unforeseen" not in done.stderr
     assert days(certified) < 30
 
 
@@ -145,3 +155,46 @@ def test_if_due_leaves_everything_else_alone(online: Host, sandbox: Sandbox) -> 
     assert online.admin("rotate", "--if-due").returncode == 0
     assert path.read_bytes() == made.pem
     assert json.dumps(sorted(p.name for p in online.folder.glob("app.pem*"))) == '["app.pem"]'
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"], ids=str
+)
+def test_a_file_that_is_no_certificate_is_one_sentence(online: Host, certified: Path, content: bytes | None) -> None:
+    """Missing, empty, garbage, half: what is wrong, where, and what to do; never "unforeseen"."""
+    certified.unlink()
+    if content is not None:
+        certified.write_bytes(content)
+    for argv in (["rotate"], ["rotate", "--if-due"]):
+        done = online.admin(*argv)
+        assert (done.returncode, done.stderr.count("\n")) == (66, 1), done.stderr
+        assert str(certified) in done.stderr
+        assert "unforeseen" not in done.stderr
+
+
+def test_a_key_without_its_certificate_and_the_reverse(online: Host, certified: Path) -> None:
+    """Each half alone."""
+    pem = certified.read_bytes()
+    cut = pem.index(b"-----BEGIN CERTIFICATE")
+    for half in (pem[:cut], pem[cut:]):
+        certified.write_bytes(half)
+        done = online.admin("rotate")
+        assert (done.returncode, "a PEM file with a private key and its certificate" in done.stderr) == (66, True), done.stderr
+
+
+def test_a_secret_s_file_that_is_not_there(online: Host) -> None:
+    """One sentence."""
+    done = online.admin("rotate", "--secret-file", "/nope")
+    assert (done.returncode, done.stderr) == (
+        66, "proxmox-graph-mail: cannot read /nope: No such file or directory; correct the path, or the file's owner and mode\n"
+    )  # fmt: skip
+
+
+def test_a_secret_is_proved_through_the_proxy(online: Host, sandbox: Sandbox) -> None:
+    """A dead one is named, and nothing is written."""
+    online.settle(sandbox.settings(HTTPS_PROXY="127.0.0.1:1"))
+    before = online.config.read_text()
+    done = online.admin("rotate", "--secret-file", "-", stdin=f"{sandbox.about['secret']}\n".encode())
+    assert done.returncode == 69
+    assert "cannot connect through the proxy of HTTPS_PROXY" in done.stderr
+    assert online.config.read_text() == before

@@ -197,3 +197,40 @@ def test_the_cli_script_is_shell(online: Host) -> None:
     """`sh -n` takes it."""
     text = online.admin("entra", "cli").stdout
     assert subprocess.run(["sh", "-n"], input=text.encode(), check=False).returncode == 0
+
+
+def given(sandbox: Sandbox, *more: str) -> list[str]:
+    about = sandbox.about
+    return ["setup", "--no-test", "--tenant", about["tenant"], "--client", about["client"], "--sender", about["sender"],
+            "--secret-file", "-", *more]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "words"),
+    [
+        (["--from", "/nope"], 66, "cannot read /nope: no such file"), (["--secret-file", "/nope"], 66, "cannot read /nope: No such file"),
+        (["--object-id", "CLIENT"], 78, "GRAPH_OBJECT_ID: this is the client ID"),
+        (["--object-id", "PRINCIPAL"], 78, "this is the enterprise application's Object ID, not the app registration's"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
+    host: Host, sandbox: Sandbox, more: list[str], status: int, words: str
+) -> None:
+    """It names what is wrong, where, and where the right value stands."""
+    bare(host, sandbox)
+    before = host.config.read_text()
+    more = [sandbox.about.get(word.lower(), word) for word in more]
+    done = host.admin(*given(sandbox, *more), stdin=sandbox.about["secret"].encode() + b"\n")
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
+    assert words in done.stderr
+    assert host.config.read_text() == before
+
+
+def test_a_proxy_that_is_dead_is_met_here_too(host: Host, sandbox: Sandbox) -> None:
+    """As by check and the queue runner."""
+    bare(host, sandbox)
+    before = host.config.read_text()
+    done = host.admin(*given(sandbox), stdin=sandbox.about["secret"].encode() + b"\n", HTTPS_PROXY="http://127.0.0.1:1")
+    assert done.returncode == 78
+    assert "cannot connect through the proxy of HTTPS_PROXY to localhost" in done.stderr
+    assert host.config.read_text() == before

@@ -1,5 +1,6 @@
 """The runner's own decisions, with disk, clock and Graph at their worst."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,3 +205,72 @@ class Poisoned(Mailer):
             return Outcome(Status.HELD, "the mailbox is full, says Graph of this one", shared=True)
         self.delivered += 1
         return Outcome(Status.SENT)
+
+
+class Crowded(Mailer):
+    """Notes which mails are with it at the same time, and lets others come while one is."""
+
+    def __init__(self) -> None:
+        super().__init__(Status.SENT)
+        self.present: set[str] = set()
+        self.together: list[set[str]] = []
+        self.lock = threading.Lock()
+
+    def send(self, body: bytes) -> Outcome:
+        subject = json.loads(body)["message"]["subject"]
+        with self.lock:
+            self.present.add(subject)
+            self.together.append(set(self.present))
+        threading.Event().wait(0.2)  # no event tells that nobody else comes
+        with self.lock:
+            self.present.remove(subject)
+        return Outcome(Status.SENT)
+
+
+def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go at once, up to four together; a suspect while nobody else does, so that it is known which of them it was."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    for name in ("suspect 1", "suspect 2", "a", "b", "c"):
+        assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nx".encode()).returncode == 0
+    (host.spool / "in-flight").write_text("".join(f"{queue_id} 0\n" for queue_id in host.queue()[:2]))
+    mailer = Crowded()
+    runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), Surroundings())
+    assert runner.run(once=True) == 0
+    assert {"a", "b", "c"} in mailer.together
+    assert [together for together in mailer.together if any(one.startswith("suspect") for one in together)] == [
+        {"suspect 1"}, {"suspect 2"},
+    ]  # fmt: skip
+
+
+def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at all where there is none; the record in the index is what the runner goes by."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    reads: list[str] = []
+    real = journal.read
+
+    def read(directory: str | int, queue_id: str) -> journal.History:
+        reads.append(queue_id)
+        return real(directory, queue_id)
+
+    monkeypatch.setattr(journal, "read", read)
+    now, mailer = 2e9, Mailer(Status.TRANSIENT)
+    spool = Spool(str(host.spool))
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now))
+    for _ in range(4):
+        runner.run(once=True)
+        now += 7200
+    assert (mailer.sent, reads) == (4, [])
+    again = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now))
+    for _ in range(3):
+        again.run(once=True)
+        now += 7200
+    assert (mailer.sent, reads) == (7, host.queue())
+    assert real(spool.queue, host.queue()[0]).attempts == 7
+    host.make_due()  # somebody else changed its time: root's hand-over, or an admin
+    again.run(once=True)
+    assert len(reads) == 2

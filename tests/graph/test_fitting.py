@@ -119,3 +119,14 @@ def test_the_beginning_of_what_is_larger_than_any_mailbox() -> None:
     assert fitted.mail.attachments == ()
     assert fitted.mail.text is not None
     assert fitted.mail.text.startswith("begin\n")
+
+
+def test_the_same_mail_makes_the_same_request_whenever_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compressed has no time in it (RFC 1952 2.3.1, MTIME)."""
+    log = Attachment("backup.log", "text/plain", b"line\n" * 1_000_000)
+    made = []
+    for now in (1e9, 2e9):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        made.append(fit(Mail(text="x", attachments=(log,)), 1_000_000).mail.attachments[0].content)
+    assert made[0] == made[1]
+    assert made[0][4:8] == bytes(4)

@@ -17,7 +17,7 @@ from proxmox_graph_mail.errors import CredentialError
 from proxmox_graph_mail.graph.credential import Credential
 from proxmox_graph_mail.graph.entra import TokenEndpoint
 from proxmox_graph_mail.graph.http import Wire
-from proxmox_graph_mail.graph.token_cache import MARGIN, REFUSAL_MEMORY, TokenCache
+from proxmox_graph_mail.graph.token_cache import REFUSAL_MEMORY, TokenCache
 from tests.graph.test_credential import credential, wire_to
 from tests.programs import TREE, Sandbox
 
@@ -47,10 +47,9 @@ def test_a_token_near_its_end_is_renewed(sandbox: Sandbox, wire: Wire, tmp_path:
     now = time.time()
     kept = cache(tmp_path, credential(sandbox), wire, clock=lambda: now)
     first = kept.get()
-    assert MARGIN >= 300.0  # a request may take a minute, and the queue waits behind it
-    now = first.expires - MARGIN - 1
+    now = first.expires - 301
     assert kept.get() == first
-    now = first.expires - MARGIN + 1
+    now = first.expires - 299
     assert kept.get() != first
 
 

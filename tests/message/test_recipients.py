@@ -200,3 +200,9 @@ def test_the_host_s_names_come_from_files(tmp_path: Path, hosts: str, mailname: 
     assert (host.name, host.fqdn) == (node.partition(".")[0], fqdn)
     assert host.is_local(local)
     assert not host.is_local("example.org")
+
+
+def test_one_address_in_two_letter_cases_gets_one_copy() -> None:
+    """Exchange Online does not tell them apart; nor do several header fields make it two."""
+    found = recipients(["A@example.com", "a@EXAMPLE.com"], to("a@example.com", "A@Example.Com"), book_of())
+    assert [address.lower() for address in found.addresses()] == ["a@example.com"]

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.sandbox.applications import register
 from tests.sandbox.server import serve
-from tests.sandbox.world import APPLICATION, CLIENT, FEDERATION, TENANT, World
+from tests.sandbox.world import APPLICATION, CLIENT, FEDERATION, PRINCIPAL, TENANT, World
 
 MICROSOFT = ("login.microsoftonline.com", "graph.microsoft.com")
 
@@ -90,6 +90,7 @@ def main() -> None:
             "tenant": TENANT,
             "client": CLIENT,
             "application": APPLICATION,
+            "principal": PRINCIPAL,
             "secret": world.secret,
             "ca_file": str(folder / "ca.pem"),
             "certificate": str(folder / "app.pem"),

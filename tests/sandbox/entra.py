@@ -13,7 +13,7 @@ import jwt
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.sandbox.world import CLIENT, FEDERATION, TENANT, TENANT_DOMAIN, World
+from tests.sandbox.world import CLIENT, FEDERATION, PRINCIPAL, TENANT, TENANT_DOMAIN, World
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _HTTP = {"invalid_client": 401, "unauthorized_client": 400, "invalid_request": 400, "invalid_scope": 400, "access_denied": 400}
@@ -80,7 +80,7 @@ def issue(world: World, claims: str = "") -> str:
     """An access token for Graph."""
     now = int(time.time())
     content: dict[str, Any] = {
-        "aud": world.endpoint, "tid": TENANT, "appid": CLIENT, "roles": world.roles, "idtyp": "app",
+        "aud": world.endpoint, "tid": TENANT, "appid": CLIENT, "oid": PRINCIPAL, "sub": PRINCIPAL, "roles": world.roles, "idtyp": "app",
         "nbf": now, "exp": now + world.token_life, "jti": str(uuid.uuid4()), "claims": claims,
     }  # fmt: skip
     return jwt.encode(content, world.signing_key, "HS256")

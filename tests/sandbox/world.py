@@ -12,6 +12,7 @@ TENANT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 TENANT_DOMAIN = "example.onmicrosoft.com"
 CLIENT = "5d8f6f0e-54c1-4b4c-8f0a-2b2f0a4bd4f1"
 APPLICATION = "0d9f1ea8-3c43-4d6a-9d0e-1b7a5a0c2f11"  # the object ID of the app registration
+PRINCIPAL = "9f0b7d52-6a1e-4c7b-8b44-27d5c0a1e6aa"  # the object ID of its service principal, which a token's oid names
 FEDERATION = {"issuer": "https://idp.example.com", "subject": "host:pve1", "audience": "api://AzureADTokenExchange"}
 
 

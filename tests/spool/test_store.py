@@ -1,6 +1,7 @@
 """The spool's states and what may lie in it besides messages."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,34 @@ def test_an_outcome_is_told_when_the_message_is_where_it_belongs(spool: Spool) -
     assert outcome_of(spool, other, since=4.0) == (75, "busy")
     spool.remove(other)
     assert outcome_of(spool, other) == (0, "sent")
+
+
+@pytest.mark.parametrize("change", ["remove", "fail", "keep", "requeue"])
+def test_a_change_of_state_is_on_the_disk_before_it_is_believed(
+    spool: Spool, host: Host, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The directory is fsynced behind the unlink or rename: a mail that was sent must not come back with the power."""
+    queue_id = put(spool)
+    if change == "requeue":
+        spool.fail(queue_id)
+    calls: list[tuple[str, str]] = []
+    real = {name: getattr(os, name) for name in ("unlink", "rename", "fsync")}
+
+    def recorded(name: str) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            place = os.readlink(f"/proc/self/fd/{arguments[0]}") if name == "fsync" else str(arguments[0])
+            calls.append((name, place))
+            return real[name](*arguments, **options)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, recorded(name))
+    steps = {"remove": lambda: spool.remove(queue_id), "fail": lambda: spool.fail(queue_id),
+             "keep": lambda: spool.keep(queue_id, 5.0), "requeue": lambda: spool.requeue(queue_id)}  # fmt: skip
+    steps[change]()
+    source = spool.failed if change == "requeue" else spool.queue
+    moved = calls.index(("unlink" if change == "remove" else "rename", f"{source}/{queue_id}"))
+    assert ("fsync", source) in calls[moved:]
+    target = {"fail": spool.failed, "keep": spool.kept, "requeue": spool.queue}.get(change, source)
+    assert ("fsync", target) in calls[moved:]

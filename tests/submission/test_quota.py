@@ -88,3 +88,12 @@ def test_a_damaged_file_is_nobody_s(spool: Spool, monkeypatch: pytest.MonkeyPatc
     incoming.write(b"x" * 100)
     incoming.commit()
     Quota(spool, MALLORY).settle()
+
+
+def test_a_whole_message_is_measured_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones, of which none grows for long: what the user's mail takes by now counts when each is whole."""
+    disk(monkeypatch, 100_000)
+    put(spool, MALLORY, 90_000)
+    with pytest.raises(SpoolError, match="leave only"):
+        store(spool, Envelope(sender="s", recipients=("root",), uid=MALLORY, arrived=1.0), [b"x" * 20_000])
+    assert len(os.listdir(spool.queue)) == 1

@@ -214,3 +214,18 @@ def test_the_receiver_needs_nothing_of_the_package_but_the_fast_path(host: Host)
     """It starts with -IS, like sendmail."""
     done = subprocess.run(host.command("proxmox-graph-mail-receive"), stdin=subprocess.DEVNULL, env=host.env, check=False)
     assert done.returncode == 75  # /dev/null is no socket: refused in order
+
+
+@pytest.mark.parametrize("letter", ["\u0080", "\u0085", "\u009b", "\u009f", "\n", "\x7f"])
+@pytest.mark.parametrize("field", ["sender", "recipients", "full_name", "notify"])
+def test_control_characters_are_refused_in_every_field(host: Host, field: str, letter: str) -> None:
+    """C1 too: U+0085 ends a line for some programs, U+009B begins an escape sequence. argv's are refused by the same code."""
+    text = f"a{letter}b@example.com"
+    with host.submit_socket() as path:
+        answer = talk(path, request(**{field: [text] if field == "recipients" else text}) + b"hello")
+    assert answer.startswith("refused 65 control character")
+    assert without_leftovers(host)
+    if field != "full_name":
+        options = {"sender": ["-f", text, "root"], "recipients": [text], "notify": ["-N", text, "root"]}
+        done = host.sendmail("-odq", *options[field])
+        assert (done.returncode, b"control character" in done.stderr) == (65, True)
