@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -21,10 +22,16 @@ PACKAGING = TREE / "packaging"
 DEBIAN_NAMES = {"dotenv": "python3-dotenv", "pydantic_settings": "python3-pydantic-settings"}
 
 
-def test_the_changelog_s_version_is_the_package_s() -> None:
-    """One version; the build checks it again."""
+def test_the_version_stands_in_one_place_and_the_changelogs_agree_with_it() -> None:
+    """proxmox_graph_mail/__init__.py; the build checks Debian's again."""
     first = (PACKAGING / "debian" / "changelog").read_text().splitlines()[0]
     assert first.startswith(f"proxmox-graph-mail ({__version__}) ")
+    newest = re.search(r"^## (\S+)", (TREE / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert newest[1] == __version__
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "proxmox_graph_mail.__version__"
 
 
 def test_every_library_that_is_imported_is_depended_on_and_no_other() -> None:

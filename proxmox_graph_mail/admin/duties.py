@@ -70,7 +70,7 @@ class Duties:
         if not ended:
             host = this_host().name
             remedy = credential_end.REMEDIES.get(settings.graph_credential, "Renew it.\n")
-            body = f"On {host} {text}. Then no mail leaves this host any more: no backup report, no alarm.\n\n{remedy}"
+            body = f"On {host} {text}. After that no mail leaves this host: no backup report, no alarm.\n\n{remedy}"
             self._submit(settings, f"{host}: {text}", body)
         return {"expiry": mark}
 

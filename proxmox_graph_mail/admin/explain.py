@@ -12,10 +12,10 @@ from proxmox_graph_mail.log import printable
 
 _WORDS = {
     Status.SENT: "The mail is sent.",
-    Status.TRANSIENT: "The mail was not sent, and is tried again by itself.",
-    Status.UNCERTAIN: "The mail may have been sent; it is tried again after some minutes, with the same Message-ID.",
-    Status.HELD: "The mail is kept and tried slowly, and at once when the settings change, until this is mended.",
-    Status.FAILED: "Graph refuses this very message; it is kept in failed/ until you retry or remove it.",
+    Status.TRANSIENT: "The mail was not sent. It is retried automatically.",
+    Status.UNCERTAIN: "The mail may have been sent; it is sent again in a few minutes, with the same Message-ID.",
+    Status.HELD: "The mail is kept and retried slowly until this is fixed; a change of the settings retries it at once.",
+    Status.FAILED: "Graph refuses this one message; it is kept in failed/ until you retry or remove it.",
 }
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from proxmox_graph_mail import paths
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.admin.connection import Connection, address_book, credential_of, ends, state_directory
+from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, MailError, SettingsError
 from proxmox_graph_mail.graph import probe
@@ -112,13 +113,13 @@ def credential(settings: Settings) -> Iterator[Finding]:
     if end is None:
         if kind == "secret":
             yield Finding(
-                "expiry", WARN, "it is not known when the client secret ends", "set CREDENTIAL_EXPIRES, and you are warned"
+                "expiry", WARN, "nobody has said when the client secret expires", "set CREDENTIAL_EXPIRES to be warned in time"
             )
         else:
-            yield Finding("expiry", OK, f"a {kind} credential has no date")
+            yield Finding("expiry", OK, f"a {kind} credential has no expiry date")
         return
     left = (end - date.today()).days
-    text = f"the {kind} ends on {end}, in {left} days" if left >= 0 else f"the {kind} ended on {end}"
+    text = credential_end.words(kind, end, date.today())
     state = FAIL if left < 0 else WARN if left <= EXPIRY_WARN else OK
     yield Finding("expiry", state, text, "proxmox-graph-mail rotate" if state != OK else "")
 
@@ -151,10 +152,10 @@ def connections(settings: Settings) -> Iterator[Finding]:
             except ConnectionFailedError as error:
                 untrusted = error.code == "CertificateNotTrusted"
                 issuer = probe.issuer_of(host, urlsplit(url).port or 443) if untrusted else ""
-                yield Finding("tls", FAIL, str(error), f"the certificate is made by {issuer}" if issuer else "")
+                yield Finding("tls", FAIL, str(error), f"{issuer} issued the certificate" if issuer else "")
                 continue
             known = any(name in answer.issuer.lower() for name in probe.MICROSOFT_CAS) or not answer.issuer
-            said = f"{host}: certificate made by {answer.issuer or 'nobody (plain http)'}"
+            said = f"{host}: certificate issued by {answer.issuer or 'nobody (plain http)'}"
             remedy = "" if known else "something between here and Microsoft reads the traffic"
             yield Finding("tls", OK if known else WARN, said, remedy)
             skew = answer.skew if answer.skew is not None else skew
@@ -239,8 +240,8 @@ def host() -> Iterator[Finding]:
     owner = system.sendmail_owner()
     if owner:
         mine = owner == "proxmox-graph-mail"
-        text = f"/usr/sbin/sendmail is of the package {owner}"
-        yield Finding("sendmail", OK if mine else WARN, text, "" if mine else "mail of this host does not come to us")
+        text = f"/usr/sbin/sendmail belongs to {owner}"
+        yield Finding("sendmail", OK if mine else WARN, text, "" if mine else "this host's mail bypasses proxmox-graph-mail")
     inactive = system.inactive_units(hand_over=bool(facts.known().forward_program))
     if inactive:
         yield Finding("units", FAIL, f"not active: {', '.join(inactive)}", f"systemctl enable --now {' '.join(inactive)}")

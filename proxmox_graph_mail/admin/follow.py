@@ -48,15 +48,15 @@ def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool]
                     leg.passed(told)
                     said = told
                 if outcome["state"] == "held":
-                    print("It is kept, and sent when that is mended; proxmox-graph-mail check looks for the cause.")
+                    print("It is kept, and sent once that is fixed. To find the cause: proxmox-graph-mail check")
                     return EX_TEMPFAIL
             if (left := end - time.monotonic()) <= 0:
                 break
             watch.wait(min(left, LOOK_AGAIN))
     finally:
         watch.close()
-    waiting = "It is still being tried" if said else "No such mail came into the queue, or nobody sends it"
-    print(f"{waiting}; mailq shows the queue, journalctl -t proxmox-graph-mail/runner what happens to it.")
+    waiting = "It is still being tried" if said else "No such mail reached the queue, or the queue runner is not sending"
+    print(f"{waiting}; look at mailq, and at journalctl -t proxmox-graph-mail/runner.")
     return EX_TEMPFAIL
 
 

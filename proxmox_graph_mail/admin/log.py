@@ -52,7 +52,7 @@ def log(
         if row["reason"] and row["state"] != "sent":
             print(printable(f"{'':21}{row['reason']}"))
     if not rows:
-        print("no such mail in the record", file=sys.stderr)
+        print("no such mail in the log", file=sys.stderr)
 
 
 def _is_for(row: dict[str, Any], to: str) -> bool:

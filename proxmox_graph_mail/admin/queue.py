@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.admin.privileges import become_service_user
 from proxmox_graph_mail.admin.run import serve
-from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, UsageError
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, FileError, UsageError
 from proxmox_graph_mail.graph.codes import GRAPH
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.rfc822.header import fields
@@ -88,10 +88,10 @@ def _advice(state: str, queue_id: str, code: str) -> str:
     """What an admin can do about a message in this state."""
     more = f"; proxmox-graph-mail explain {code} says more" if code in GRAPH or code.startswith("AADSTS") else ""
     if state == "failed":
-        return f"mend what the reason names, then queue retry {queue_id}; or queue save, queue remove{more}"
+        return f"fix what the reason names, then queue retry {queue_id}; or queue save, queue remove{more}"
     if state == "held":
-        return f"mend what the reason names; it goes by itself then, or at once with queue flush{more}"
-    return f"nothing, it is tried by itself; queue retry {queue_id} tries it now{more}"
+        return f"fix what the reason names; then it is sent by itself, or at once with queue flush{more}"
+    return f"nothing, it is retried automatically; queue retry {queue_id} retries it now{more}"
 
 
 @app.command()
@@ -106,7 +106,7 @@ def flush() -> None:
     ids = [entry.id for entry in spool.scan()]
     if not ids:
         failed = len(spool.scan_failed())
-        print(f"Nothing to send{f'; {failed} failed before, see queue list and queue retry' if failed else ''}")
+        print(f"Nothing to send{f'; {failed} failed earlier: see queue list and queue retry' if failed else ''}")
         return
     since = time.time()
     for queue_id in ids:
@@ -182,7 +182,7 @@ def save(
     mailq.require_access(spool)
     path = spool.locate(queue_id)
     if path is None:
-        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent whole, or kept long enough")
+        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent whole, or removed after 30 days")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
             source.readline(LINE_LIMIT)
@@ -191,7 +191,7 @@ def save(
             with open(target, "wb", closefd=file != "-") as copy:
                 shutil.copyfileobj(source, copy)
     except OSError as error:
-        raise DataError(f"cannot write {printable(file)}: {error.strerror}") from error
+        raise FileError(f"cannot write {printable(file)}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

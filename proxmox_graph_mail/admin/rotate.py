@@ -99,12 +99,12 @@ def _rotate_secret(present: Settings, secret_file: Path | None, expires: str) ->
         raise UsageError(f"the secret comes from {place.place}: put the new one there")
     who = credential_of(present)
     if reason := _refusal(present, Credential(who.cloud, who.tenant, who.client, "secret", value)):
-        print(f"no token for it: {printable(reason)}\nNothing is changed.", file=sys.stderr)
+        print(f"Entra gives no token for the new secret: {printable(reason)}\nNothing was changed.", file=sys.stderr)
         raise typer.Exit(EX_UNAVAILABLE)
-    print("ok: Entra gives a token for the new secret")
+    print("ok: Entra accepts the new secret")
     settings_file.write(Path(place.file), {"GRAPH_CLIENT_SECRET": value, "CREDENTIAL_EXPIRES": expires})
     print(
-        f"ok: {place.file} has the new secret{'' if expires else '; set CREDENTIAL_EXPIRES, and you are warned before it ends'}"
+        f"ok: {place.file} has the new secret{'' if expires else '; set CREDENTIAL_EXPIRES to be warned in time before it ends'}"
     )
     print("Remove the old one in the app registration when mail has gone with the new: proxmox-graph-mail test")
 
@@ -119,12 +119,12 @@ def _rotate_certificate(present: Settings, path: Path, *, if_due: bool) -> None:
         raise UsageError("set GRAPH_OBJECT_ID to the Object ID of the app registration, without which no key can be added")
     if left < 0:
         raise UsageError(
-            f"{path} has ended, and with it no key can be added any more: move it away, and proxmox-graph-mail setup "
-            "--certificate makes a new one to be uploaded"
+            f"{path} has expired, and Graph accepts no new key from it; move it away and make a new one, to be uploaded: "
+            "proxmox-graph-mail setup --certificate"
         )
     if not next_.exists():
         settings_file.replace(next_, certificate.make(this_host().name).pem.decode())
-        _say(f"a new key and certificate are made: {next_}")
+        _say(f"made a new key and certificate: {next_}")
     if _refusal(present, _with_file(present, next_)):
         _register(present, path, next_)
         _await(present, _with_file(present, next_))
@@ -141,7 +141,7 @@ def _register(present: Settings, path: Path, next_: Path) -> None:
     except RequestError as error:
         raise typer.Exit(_failed(f"Graph does not add the new key: {error}", error)) from error
     _remember(path, added, key_id)
-    _say("the new key is registered")
+    _say("registered the new key")
 
 
 def _switch(path: Path, next_: Path) -> None:
@@ -152,7 +152,7 @@ def _switch(path: Path, next_: Path) -> None:
     os.utime(old)
     os.replace(next_, path)
     until = _certificate(path).ends.date()
-    _say(f"{path} is the new certificate, until {until}; the old one is removed from the app after a day")
+    _say(f"{path} is the new certificate, valid until {until}; the old one is removed from the app in a day")
 
 
 def _forget_old(present: Settings, path: Path, old: Path) -> None:
@@ -170,12 +170,12 @@ def _forget_old(present: Settings, path: Path, old: Path) -> None:
             with Connection(present, None) as connection:
                 Application(connection.graph, present.graph_object_id).remove_key(_pem(path), key_id, time.time())
         except RequestError as error:
-            _say(f"the old key is not removed yet: {error}")
+            _say(f"the old key is not removed yet ({error})")
             return
-        _say("the old key is removed from the app")
+        _say("removed the old key from the app")
         settings_file.replace(Path(f"{path}.keys.json"), json.dumps(keys))
     else:
-        _say(f"the old key was not registered by this host; it ends on {gone.ends.date()}, or remove it by hand")
+        _say(f"the old key was not registered by this host; it expires on {gone.ends.date()}, or remove it by hand")
     old.unlink()
 
 

@@ -80,8 +80,10 @@ def _write(path: Path, values: dict[str, str], checked: settings.Settings) -> No
         try:
             token = connection.tokens.get()
         except CredentialError as error:
-            print(f"no token: {printable(str(error))}", file=sys.stderr)
-            print("Nothing is written; correct the value and run setup again (another secret: --secret-file).", file=sys.stderr)
+            print(f"Entra gives no token: {printable(str(error))}", file=sys.stderr)
+            print(
+                "Nothing was written. Correct the value and run setup again (for another secret: --secret-file).", file=sys.stderr
+            )
             raise typer.Exit(EX_CONFIG) from None
     check_object_id(checked.graph_object_id, token)
     note = "" if "Mail.Send" in token.roles else " (without Mail.Send: right with RBAC for Applications, else grant it)"
@@ -89,7 +91,7 @@ def _write(path: Path, values: dict[str, str], checked: settings.Settings) -> No
     settings_file.write(path, values)
     if str(path) == paths.CLUSTER_SETTINGS:
         refresh_facts()
-    print(f"ok: {path} is written")
+    print(f"ok: wrote {path}")
 
 
 def _test(values: dict[str, str]) -> int:
@@ -147,7 +149,7 @@ def _certificate(answers: Answers, cluster: bool) -> None:
         made = certificate.make(this_host().name)
         settings_file.replace(path, made.pem.decode())
         public.write_bytes(made.public)
-        print(f"A key and a certificate are made; the key stays in {path}.")
+        print(f"Made a key and a certificate. The key stays in {path}.")
         print(
             f"Upload {public} (thumbprint {made.thumbprint}) in the app registration under Certificates & secrets, Certificates."
         )

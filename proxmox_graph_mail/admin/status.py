@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxmox_graph_mail.admin.state import STATES, state
+from proxmox_graph_mail.delivery.credential_end import when
 from proxmox_graph_mail.errors import EX_OK, MailError
 from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.log import printable
@@ -40,19 +41,19 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """What a person reads."""
     queue, today, credential = found["queue"], found["today"], found["credential"]
     words = ", ".join(f"{queue[name]} {name}" for name in STATES if queue[name]) or "empty"
-    oldest = f"; the oldest since {duration(queue['oldest'])}" if queue["oldest"] >= 60 else ""
+    oldest = f"; the oldest has waited for {duration(queue['oldest'])}" if queue["oldest"] >= 60 else ""
     cluster = f" of the cluster {found['cluster']}" if found["cluster"] else ""
     out = [("host", f"{found['host']}{cluster}, proxmox-graph-mail {found['version']}"), ("queue", f"{words}{oldest}")]
     out += [("", f"{row['messages']} x {row['reason']}") for row in found["reasons"][:5]]
     if found["alarm"]:
-        out.append(("ALARM", f"no mail leaves this host: {found['alarm']}"))
+        out.append(("ALARM", f"no mail is leaving this host: {found['alarm']}"))
     out.append(("today", f"{today['sent']} sent, {today['failed']} failed, {today['throttled']} times throttled"))
     out.append(("uncertain", f"{found['uncertain']} answers in the record, {today['uncertain']} of them today"))
     out.append(("last success", _ago(found["last_success"])))
     settings = found["settings"]
     out.append(("settings", settings["error"] or f"as {settings['sender']}, fingerprint {settings['fingerprint']}"))
     if credential:
-        left = f"ends on {credential['ends']}, in {credential['days']} days" if credential["ends"] else "no date known"
+        left = f"{when(credential['days'])}, on {credential['ends']}" if credential["ends"] else "expiry date unknown"
         out.append(("credential", f"{credential['kind']}, {left}"))
     if found["service"]["state"]:
         text = f" ({found['service']['text']})" if found["service"]["text"] else ""
@@ -83,14 +84,14 @@ def nagios_line(found: dict[str, Any]) -> tuple[int, str]:
         if trouble:
             troubles.append((level, text()))
 
-    look(2, bool(found["alarm"]), lambda: f"no mail leaves this host: {found['alarm']}")
+    look(2, bool(found["alarm"]), lambda: f"no mail is leaving this host: {found['alarm']}")
     look(2, bool(found["settings"]["error"]), lambda: f"settings: {found['settings']['error']}")
     look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_first_reason(found)}")
-    look(2, days is not None and days <= EXPIRY_CRITICAL, lambda: f"the credential ends in {days} days")
+    look(2, days is not None and days <= EXPIRY_CRITICAL, lambda: f"the credential {when(days or 0)}")
     look(2, found["service"]["state"] == "failed", lambda: "the queue runner failed")
     look(1, bool(queue["failed"]), lambda: f"{queue['failed']} failed")
-    look(1, queue["oldest"] > OLD, lambda: f"mail waits since {duration(queue['oldest'])}")
-    look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential ends in {days} days")
+    look(1, queue["oldest"] > OLD, lambda: f"mail has waited for {duration(queue['oldest'])}")
+    look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential {when(days or 0)}")
     level = max((level for level, _ in troubles), default=0)
     words = "; ".join(text for _, text in sorted(troubles, key=lambda one: -one[0])) or "mail goes"
     numbers = " ".join(f"{name}={queue[name]}" for name in STATES)
@@ -120,7 +121,7 @@ def metrics(found: dict[str, Any]) -> str:
     if credential and credential["ends"]:
         ends = _epoch(f"{credential['ends']}T00:00:00Z")
         out += _exact("credential_end_timestamp_seconds", "When the credential ends.", ends)
-    gauge("alarm", "1 while no mail leaves this host.", ("", bool(found["alarm"])))
+    gauge("alarm", "1 while no mail is leaving this host.", ("", bool(found["alarm"])))
     gauge("settings_valid", "1 while the settings can be read.", ("", not found["settings"]["error"]))
     return "\n".join(out) + "\n"
 

@@ -46,7 +46,7 @@ def show(as_json: AsJson = False) -> None:
     Console().print(table)
     for row in rows:
         if row["reaches_us"] and not row["matchers"] and not row["disabled"]:
-            print(f"{row['name']}: no matcher leads to it; nothing is sent there")
+            print(f"{row['name']}: no matcher names it, so nothing is sent to it")
 
 
 def _row(target: Target, matchers: list[str]) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def _matcher(matcher: Any) -> dict[str, Any]:
 def add(
     name: Annotated[str, typer.Argument(metavar="[NAME]", show_default=False)] = DEFAULT_NAME,
     to: Annotated[list[str] | None, typer.Option("--to", metavar="ADDRESS", help="Who gets it; by default root@pam.")] = None,
-    matcher: Annotated[bool, typer.Option("--matcher", help="Also make a matcher that leads everything to it.")] = False,
+    matcher: Annotated[bool, typer.Option("--matcher", help="Also add a matcher that sends everything to it.")] = False,
 ) -> None:
-    """Add a sendmail target, and with --matcher a matcher all-to-NAME that leads everything to it.
+    """Add a sendmail target, and with --matcher a matcher, all-to-NAME, that sends everything to it.
 
     Example: proxmox-graph-mail target add --to alarms@example.com --matcher
     """
@@ -93,10 +93,10 @@ def add(
     addresses = [one for one in to or [] if "@" in one and not one.endswith(("@pam", "@pve", "@pbs"))]
     users = [one for one in to or ["root@pam"] if one not in addresses]
     system.add(name, to=addresses, users=users)
-    print(f"target {name} is there; proxmox-graph-mail target test {name} tries it")
+    print(f"target {name} added; try it: proxmox-graph-mail target test {name}")
     if matcher:
         system.add_matcher(_matcher_of(name), name)
-        print(f"matcher {_matcher_of(name)} leads everything to it (the default matcher goes on as before)")
+        print(f"matcher {_matcher_of(name)} sends everything to it (the default matcher stays as it was)")
 
 
 @app.command()
@@ -114,7 +114,9 @@ def test(name: Name) -> None:
     if target is None:
         raise DataError(f"there is no target {name}; proxmox-graph-mail target show lists them")
     if not target.reaches_us():
-        raise UsageError(f"{name} is a target of type {target.kind}: what it sends does not come here; test it in Proxmox")
+        raise UsageError(
+            f"{name} is a target of type {target.kind}: its mail does not pass through this host; test it in Proxmox"
+        )
     begun = time.time()
     leg = Leg()
     system.test(name)
@@ -138,12 +140,12 @@ def remove(name: Name) -> None:
     system = Notifications(product())
     if any(matcher.name == _matcher_of(name) and matcher.targets == (name,) for matcher in system.matchers()):
         system.remove_matcher(_matcher_of(name))
-        print(f"matcher {_matcher_of(name)} is removed")
+        print(f"matcher {_matcher_of(name)} removed")
     others = [matcher.name for matcher in system.matchers() if name in matcher.targets]
     if others:
-        raise DataError(f"the matcher {others[0]} leads to {name}: change that one first, or its notifications go nowhere")
+        raise DataError(f"the matcher {others[0]} uses {name}; change that matcher first, or its notifications are lost")
     system.remove(name)
-    print(f"target {name} is removed")
+    print(f"target {name} removed")
 
 
 def _matcher_of(name: str) -> str:

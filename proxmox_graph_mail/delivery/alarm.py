@@ -72,7 +72,7 @@ class Alarm:
         if not self._now:
             return
         if self._now.get("raised"):
-            text = f"all clear: mail leaves this host again, after {duration(now - self._now['since'])}"
+            text = f"all clear: mail is leaving this host again, after {duration(now - self._now['since'])}"
             log.line(text, log.NOTICE)
             self._run(f"{text}\n")
         self._forget()

@@ -21,12 +21,15 @@ def stage(left: int) -> int | None:
 
 
 def words(kind: str, ends: date, today: date) -> str:
-    """`the client secret ends on 2026-12-24, in 29 days`."""
+    """`the client secret expires in 29 days, on 2026-12-24`."""
     left = (ends - today).days
-    name = NAMES.get(kind, "credential")
-    if left == 0:
-        return f"the {name} ends today, {ends}"
-    return f"the {name} ends on {ends}, in {left} day{'s' if left > 1 else ''}" if left > 0 else f"the {name} ended on {ends}"
+    return f"the {NAMES.get(kind, 'credential')} {when(left)}, on {ends}"
+
+
+def when(left: int) -> str:
+    """`expires tomorrow`, `expired 3 days ago`."""
+    near = {0: "expires today", 1: "expires tomorrow", -1: "expired yesterday"}
+    return near.get(left) or (f"expires in {left} days" if left > 0 else f"expired {-left} days ago")
 
 
 def footer(kind: str, ends: date | None, today: date, host: str) -> str:
@@ -34,7 +37,7 @@ def footer(kind: str, ends: date | None, today: date, host: str) -> str:
     if ends is None or (ends - today).days > FOOTER:
         return ""
     said = words(kind, ends, today)
-    return f"{said[0].upper()}{said[1:]}; then {host} sends no more mail: proxmox-graph-mail rotate"
+    return f"{said[0].upper()}{said[1:]}. After that, {host} sends no mail. To renew it: proxmox-graph-mail rotate"
 
 
 REMEDIES = {
@@ -44,11 +47,11 @@ secret), and give its Value to the host:
 
     proxmox-graph-mail rotate
 
-It asks for the new secret, proves it, and only then puts it in the old one's place.
+It asks for the new secret, tries it, and only then replaces the old one.
 """,
     "certificate": """\
-The host renews its certificate by itself 30 days before the end, if GRAPH_OBJECT_ID is set. That it still says this
-means that it could not; try it by hand, and read what it says:
+The host renews its certificate by itself 30 days before it expires, if GRAPH_OBJECT_ID is set. This mail means that it could
+not. Try it by hand, and read what it says:
 
     proxmox-graph-mail rotate
 """,

@@ -64,7 +64,7 @@ class Events:
             fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
             if not stat.S_ISFIFO(os.fstat(fd).st_mode):
                 os.close(fd)
-                raise FileExistsError(17, "it is no FIFO")
+                raise FileExistsError(17, "not a FIFO")
             self._fifo = fd
         except OSError as error:
             log.line(f"cannot open the FIFO {path}: {error.strerror}; new mail is noticed at the next pass", log.WARNING)

@@ -224,7 +224,7 @@ class Runner:
                     continue  # an admin removed it
                 delivery = Delivery(Outcome(Status.TRANSIENT, f"this program misses a file: {error.filename}", "Missing"))
             except Exception as error:  # noqa: BLE001 - a mail that breaks us must not stop the others, nor be lost
-                reason = f"this program failed on the message ({type(error).__name__}); please report this"
+                reason = f"this program failed on this message ({type(error).__name__}); please report this"
                 delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))
             self._supervision.alive()
             message.deaths = 0

@@ -49,7 +49,7 @@ class Watch:
         offset = self._world.clock() - self._world.monotonic()
         step, self._offset = offset - self._offset, offset
         if step < -CLOCK_STEP:
-            log.line(f"the clock was set by {step:+.0f} s; everything in the queue is due", log.NOTICE)
+            log.line(f"the clock was set by {step:+.0f} s; everything in the queue is retried now", log.NOTICE)
         return step < -CLOCK_STEP
 
     def look_after(self, *, once: bool) -> None:
@@ -61,7 +61,7 @@ class Watch:
             self._world.daily()
         try:
             for path in sweep(self._spool, self._world.clock()):
-                log.line(f"removed {path}: left by a submission that was killed before it was accepted", log.NOTICE)
+                log.line(f"removed {path}, left by a submission that was killed before it was accepted", log.NOTICE)
             for path in foreign(self._spool):
                 log.line(f"{path} is not a message; left alone", log.WARNING)
         except OSError as error:

@@ -48,7 +48,7 @@ class Aliases:
                     pending += included
                     warnings += problem
                 elif value.startswith(("|", "/")):
-                    warnings.append(f"/etc/aliases: {name}: {value}: a pipe or file is not supported; passed over")
+                    warnings.append(f"/etc/aliases: {name}: {value}: pipes and files are not supported; ignored")
                 elif value.startswith("\\"):
                     found[value[1:]] = None
                 else:
@@ -75,7 +75,7 @@ def read_aliases(path: Path) -> Aliases:
     for number, line in _logical_lines(text):
         name, colon, values = _name(line)
         if not colon or not name:
-            warnings.append(f"{path}, line {number}: no alias; it has the form name: address, …")
+            warnings.append(f"{path}, line {number}: not an alias; the form is name: address, …")
             continue
         entries[name.lower()] = tuple(_values(values))
     return Aliases(entries, tuple(warnings))
@@ -132,11 +132,11 @@ def _include(path: str) -> tuple[list[str], list[str]]:
         fd = os.open(path.strip(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer for ever
         with open(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return [], [f"/etc/aliases: :include:{path}: no plain file; passed over"]
+                return [], [f"/etc/aliases: :include:{path}: not a plain file; ignored"]
             text = file.read(INCLUDE_LIMIT).decode("utf-8", "replace")
     except (OSError, ValueError) as error:
         error = error if isinstance(error, OSError) else OSError(22, "no path")
-        return [], [f"/etc/aliases: :include:{path}: {error.strerror}; passed over"]
+        return [], [f"/etc/aliases: :include:{path}: {error.strerror}; ignored"]
     found = []
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):

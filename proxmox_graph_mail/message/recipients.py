@@ -88,8 +88,8 @@ class AddressBook:
             "the sending mailbox, for nothing else is named",
             (
                 *warnings,
-                f"nobody is named for local mail: it goes to {self.sender}; set MAIL_TO, root@pam's address in Proxmox, or root "
-                "in /etc/aliases",
+                f"no administrator is named, so local mail goes to {self.sender}; set MAIL_TO, root@pam's address in Proxmox, or "
+                "root in /etc/aliases",
             ),
         )
 

@@ -53,7 +53,7 @@ def product() -> str:
         return "pve"
     if shutil.which("proxmox-backup-manager"):
         return "pbs"
-    raise ProxmoxError("this is no Proxmox host: neither pvesh nor proxmox-backup-manager is installed")
+    raise ProxmoxError("this is not a Proxmox host: neither pvesh nor proxmox-backup-manager is installed")
 
 
 class Notifications:

@@ -42,7 +42,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def main() -> None:
     """The program. It takes no arguments."""
-    log.setup("forward")
+    log.setup("hand-over")
     spool = Spool()
     try:
         asked, queue = os.open(spool.hand_over, _DIRECTORY), os.open(spool.queue, _DIRECTORY)
@@ -53,7 +53,8 @@ def main() -> None:
                     try:
                         _hand_over(name, asked, queue)
                     except Exception as error:  # noqa: BLE001 - one message that breaks us must not stop the others
-                        log.line(f"{name}: not handed over ({type(error).__name__}: {error}); it goes directly", log.ERR)
+                        reason = f"not handed over ({type(error).__name__}: {error})"
+                        log.line(f"{name}: {reason}; it is sent to the administrator directly", log.ERR)
                 try:
                     os.unlink(name, dir_fd=asked)
                 except FileNotFoundError:
@@ -91,7 +92,7 @@ def _hand_over(queue_id: str, asked: int, queue: int) -> None:
         return  # sent, removed or damaged meanwhile
     seconds = time.monotonic() - begun
     reason = f"proxmox-mail-forward {fault}" if fault else DONE
-    detail = f" ({reason}; it goes to the administrator directly)" if fault else ""
+    detail = f" ({reason}; it is sent to the administrator directly)" if fault else ""
     outcome = f"relay=proxmox-mail-forward, status={'failed' if fault else 'sent'}, delay={seconds:.2f}{detail}"
     log.line(f"{queue_id}: to=<root>, {outcome}", log.WARNING if fault else log.NOTICE)
     _record(queue_id, queue, reason, failed=bool(fault))

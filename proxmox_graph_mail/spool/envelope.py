@@ -84,7 +84,7 @@ def decode(line: bytes) -> Envelope:
             notify=_text(fields["notify"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise DataError("the first line is no envelope") from error
+        raise DataError("the first line is not an envelope") from error
 
 
 def without_controls(field: str, text: str, *, allowed: str = "") -> str:

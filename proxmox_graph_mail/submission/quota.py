@@ -51,7 +51,7 @@ class Quota:
         if self._written - self._looked >= STEP:
             self._looked = self._written
             if self._written * AT_ONCE > (free := self._free()):  # as many may be growing beside it
-                raise SpoolError(f"the disk has no room for it: {_mb(free)} left; free some space, then send again")
+                raise SpoolError(f"there is no room for it: {_mb(free)} left on the disk; free some space, then send again")
 
     def settle(self) -> None:
         """The message is whole, and in the spool as `.ID`."""
@@ -62,10 +62,10 @@ class Quota:
             return
         own = {path: size for path, size in sizes.items() if _uid_of(path) == self._uid}
         if sum(path.startswith(f"{self._spool.queue}/") for path in own) > MESSAGES:
-            raise SpoolError(f"{MESSAGES} messages of uid {self._uid} wait already; send again when some are gone")
+            raise SpoolError(f"uid {self._uid} has {MESSAGES} messages waiting already; send again when some have left the queue")
         if (taken := sum(own.values())) > free:
             raise SpoolError(
-                f"mail of uid {self._uid} would take {_mb(taken)} of the disk and leave only {_mb(free)}; "
+                f"the mail of uid {self._uid} would take {_mb(taken)} of the disk and leave only {_mb(free)}; "
                 "free some space, or send again when some has left the queue"
             )
 

@@ -46,7 +46,7 @@ def main() -> "NoReturn":
     except MailError as error:
         status = refuse(name, str(error), error.status)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with us, the caller keeps its mail and is told so
-        status = refuse(name, f"unexpected {type(error).__name__}; the message was not taken, please report this", EX_TEMPFAIL)
+        status = refuse(name, f"unexpected {type(error).__name__}; the message was not accepted, please report this", EX_TEMPFAIL)
     if takes_message:
         drain()
     os._exit(status)  # nothing is buffered, and the interpreter's own farewell costs a millisecond

@@ -40,7 +40,7 @@ def read(fd: int, *, dot_ends: bool) -> "Iterator[bytes]":
         except OSError as error:
             if not begun and error.errno in (errno.EBADF, errno.EISDIR, errno.EINVAL):
                 return
-            raise SpoolError(f"cannot read standard input: {error.strerror}; the message was not taken") from error
+            raise SpoolError(f"cannot read standard input: {error.strerror}; the message was not accepted") from error
         if not chunk or (dot_ends and chunk == b".\n"):
             return
         begun = True

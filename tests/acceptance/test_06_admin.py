@@ -33,7 +33,7 @@ def test_five_minutes_from_the_package_to_a_mail(host: Machine, tenant: Tenant) 
     done = host.run("NO_COLOR=1 proxmox-graph-mail check")
     print(done.stdout)
     assert "fail" not in done.stdout
-    assert "ok    sendmail      /usr/sbin/sendmail is of the package proxmox-graph-mail" in done.stdout
+    assert "ok    sendmail      /usr/sbin/sendmail belongs to proxmox-graph-mail" in done.stdout
     assert "ok    units         all active" in done.stdout
     assert "arrived at Graph" in host.run("proxmox-graph-mail test").stdout
     status = host.run("proxmox-graph-mail status").stdout
@@ -60,14 +60,14 @@ def test_the_alarm_is_seen_at_the_login_and_in_the_journal(host: Machine, tenant
     host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.service 2>/dev/null")
     host.run(f'sed -i \'s/"since": [0-9.]*/"since": 1000.0/\' {file}')
     host.run("systemctl start proxmox-graph-mail.path")
-    eventually(lambda: "no mail leaves" in host.run("run-parts /etc/update-motd.d").stdout, "the login message", 60)
-    assert "ALARM: no mail leaves this host" in host.journal("-p", "crit", "-t", "proxmox-graph-mail/runner")
+    eventually(lambda: "no mail has left" in host.run("run-parts /etc/update-motd.d").stdout, "the login message", 60)
+    assert "ALARM: no mail has left this host" in host.journal("-p", "crit", "-t", "proxmox-graph-mail/runner")
     eventually(lambda: "ALARM: " in host.status()["StatusText"], "systemctl status")
     assert host.run("proxmox-graph-mail status --nagios", check=False).returncode == 2
     settle(host, tenant)
     tenant.arrives("alarm", 60)
-    eventually(lambda: host.run("run-parts /etc/update-motd.d").stdout.count("no mail leaves") == 0, "it is over")
-    assert "all clear: mail leaves this host again" in host.journal("-t", "proxmox-graph-mail/runner")
+    eventually(lambda: host.run("run-parts /etc/update-motd.d").stdout.count("no mail has left") == 0, "it is over")
+    assert "all clear: mail is leaving this host again" in host.journal("-t", "proxmox-graph-mail/runner")
 
 
 def test_the_timers_run(host: Machine, tenant: Tenant) -> None:

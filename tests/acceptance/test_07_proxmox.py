@@ -71,7 +71,7 @@ def test_root_s_cron_mail_goes_through_the_notification_system(pve: Machine, ten
         pve.run("rm /etc/cron.d/layer")
     assert people(mail) == ["ada@example.com"]
     assert mail["message"]["from"]["emailAddress"]["name"] == "root@pve1 (Cron Daemon, prod)"
-    assert "relay=proxmox-mail-forward, status=sent" in pve.journal("-t", "proxmox-graph-mail/forward")
+    assert "relay=proxmox-mail-forward, status=sent" in pve.journal("-t", "proxmox-graph-mail/hand-over")
     drained(pve, tenant, {mail["message"]["subject"]})
 
 

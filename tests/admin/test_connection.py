@@ -10,7 +10,7 @@ def test_the_runner_s_log_warns(online: Host, sandbox: Sandbox) -> None:
     """A certificate's end is read from it: the stand-in's has 90 days, a date that was typed in has fewer."""
     online.settle(sandbox.settings(CREDENTIAL_EXPIRES="2026-01-01"))
     online.admin("run", "--once")
-    assert any("the client secret ended on 2026-01-01" in line for line in online.syslog.read())
+    assert any("days ago, on 2026-01-01" in line for line in online.syslog.read())
 
 
 def test_mending_owner_or_mode_is_a_change(tmp_path: Path) -> None:

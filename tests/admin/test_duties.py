@@ -53,7 +53,7 @@ def test_the_end_is_said_at_each_stage_once_and_over_restarts(online: Host, sand
             if mails := queued(online):
                 assert len(mails) == 1
                 said.append(61 - day)
-                assert f"the client secret ends {'today' if day == 61 else 'on'}" in mails[0]
+                assert f"the client secret expires {'today' if day == 61 else ''}" in mails[0]
     assert said == [60, 30, 14, 7, 6, 5, 4, 3, 2, 1, 0]
     online.settle(sandbox.settings(CREDENTIAL_EXPIRES=(TODAY + timedelta(70)).isoformat()))
     with on(online, TODAY + timedelta(61)) as duties:
@@ -69,7 +69,7 @@ def test_the_mail_says_what_to_renew_and_how(online: Host, sandbox: Sandbox) -> 
     (queue_id,) = online.queue()
     assert online.envelope(queue_id)["recipients"] == ["admin@example.com"]
     text = online.message(queue_id).decode()
-    assert "in 5 days. Then no mail leaves this host any more" in text
+    assert "expires in 5 days" in text
     assert "proxmox-graph-mail rotate" in text
 
 
@@ -140,8 +140,8 @@ def test_the_runner_does_them(online: Host, sandbox: Sandbox) -> None:
         online.sendmail("root", stdin=b"Subject: another\n\nx\n")
         eventually(lambda: len(sandbox.accepted()) == 2, "both arrive")
     for mail in sandbox.accepted():
-        assert f"The client secret ends on {ends}, in 10 days; then " in mail["message"]["body"]["content"]
-    assert any("ends on" in subject for subject in subjects(sandbox.accepted()))
+        assert f"The client secret expires in 10 days, on {ends}. After that, " in mail["message"]["body"]["content"]
+    assert any("expires in" in subject for subject in subjects(sandbox.accepted()))
 
 
 def test_the_alarm_is_given_and_cleared(online: Host, sandbox: Sandbox) -> None:
@@ -163,5 +163,5 @@ def test_the_alarm_is_given_and_cleared(online: Host, sandbox: Sandbox) -> None:
     online.settle(sandbox.settings(ALARM_COMMAND=f"'cat >> {told}'"))
     online.make_due()
     assert online.admin("run", "--once").returncode == 0
-    assert told.read_text().splitlines()[1].startswith("all clear: mail leaves this host again")
+    assert told.read_text().splitlines()[1].startswith("all clear: mail is leaving this host again")
     assert not (online.state / "motd").exists()

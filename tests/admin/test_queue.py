@@ -70,7 +70,7 @@ def test_show_tells_all_about_one_message(online: Host, sandbox: Sandbox) -> Non
     assert "state:        held" in text
     assert "Subject: shown" in text
     assert "the app may not send as this mailbox" in text
-    assert "\nWhat to do: mend what the reason names" in text
+    assert "\nWhat to do: fix what the reason names" in text
     shown = json.loads(online.admin("queue", "show", queue_id, "--json").stdout)
     assert shown["history"][0]["state"] == "held"
     assert shown["header"] == [["subject", "shown"]]

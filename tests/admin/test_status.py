@@ -70,10 +70,10 @@ FINE: dict[str, Any] = {
     [
         ({}, 0, "OK - mail goes | queued=0"), ({"queue": FINE["queue"] | {"failed": 2}}, 1, "2 failed"),
         ({"queue": FINE["queue"] | {"held": 1}, "reasons": [{"reason": "no mailbox", "messages": 1}]}, 2, "1 held (no mailbox)"),
-        ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail waits since 2 hours 1 minute"),
-        ({"credential": FINE["credential"] | {"days": 20}}, 1, "the credential ends in 20 days"),
-        ({"credential": FINE["credential"] | {"days": 3}}, 2, "the credential ends in 3 days"), ({"credential": None}, 0, "OK"),
-        ({"alarm": "the secret has expired"}, 2, "no mail leaves this host: the secret has expired"),
+        ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail has waited for 2 hours 1 minute"),
+        ({"credential": FINE["credential"] | {"days": 20}}, 1, "the credential expires in 20 days"),
+        ({"credential": FINE["credential"] | {"days": 3}}, 2, "the credential expires in 3 days"), ({"credential": None}, 0, "OK"),
+        ({"alarm": "the secret has expired"}, 2, "no mail is leaving this host: the secret has expired"),
         ({"service": {"state": "failed", "text": ""}}, 2, "the queue runner failed"),
     ],
 )  # fmt: skip

@@ -31,7 +31,7 @@ def test_it_is_given_once_and_cleared_once(tmp_path: Path, told: list[str]) -> N
     assert "ALARM: no mail has left this host" in (tmp_path / "motd").read_text()
     alarm.passed(5000.0)
     alarm.passed(6000.0)
-    assert told[1:] == ["all clear: mail leaves this host again, after 1 hour 6 minutes\n"]
+    assert told[1:] == ["all clear: mail is leaving this host again, after 1 hour 6 minutes\n"]
     assert (raised(tmp_path), list(tmp_path.iterdir())) == (None, [])
 
 

@@ -82,7 +82,7 @@ def test_whatever_is_wrong_with_them_is_a_sentence_not_an_exception(
     assert seen.relay is None
     assert seen.error.startswith("settings: ")
     assert not seen.changed()
-    assert "held until they are mended" in host.syslog.read()[0]
+    assert "held until they are corrected" in host.syslog.read()[0]
 
 
 def test_settings_that_cannot_be_read_are_read_again_though_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:

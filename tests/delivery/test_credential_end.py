@@ -25,8 +25,9 @@ def test_a_host_that_was_off_says_it_once() -> None:
 @pytest.mark.parametrize(
     ("left", "text"),
     [
-        (29, "the client secret ends on 2026-07-29, in 29 days"), (1, "in 1 day"), (0, "the client secret ends today, 2026-06-30"),
-        (-2, "the client secret ended on 2026-06-28"),
+        (29, "the client secret expires in 29 days, on 2026-07-29"), (1, "expires tomorrow, on 2026-07-01"), (-1, "expired yesterday, on 2026-06-29"),
+        (0, "the client secret expires today, on 2026-06-30"),
+        (-2, "the client secret expired 2 days ago, on 2026-06-28"),
     ],
 )  # fmt: skip
 def test_the_words(left: int, text: str) -> None:
@@ -39,5 +40,5 @@ def test_the_line_under_every_mail_of_the_last_fortnight() -> None:
     assert credential_end.footer("secret", TODAY + timedelta(15), TODAY, "pve1") == ""
     assert credential_end.footer("secret", None, TODAY, "pve1") == ""
     assert credential_end.footer("certificate", TODAY + timedelta(14), TODAY, "pve1") == (
-        "The client certificate ends on 2026-07-14, in 14 days; then pve1 sends no more mail: proxmox-graph-mail rotate"
+        "The client certificate expires in 14 days, on 2026-07-14. After that, pve1 sends no mail. To renew it: proxmox-graph-mail rotate"
     )

@@ -39,7 +39,7 @@ def test_show_says_what_reaches_us_and_from_and_to_whom(pve: ProxmoxHost) -> Non
     assert rows["mail-to-root"]["matchers"] == ["default-matcher"]
     assert rows["quiet"]["from"] == "pve@example.com (asks for other@example.com)"
     text = pve.host.admin("target", "show", COLUMNS="150").stdout
-    assert "quiet: no matcher leads to it; nothing is sent there" in text
+    assert "quiet: no matcher names it, so nothing is sent to it" in text
     assert "mail-to-root  sendmail  yes" in text
 
 
@@ -57,7 +57,7 @@ def test_add_test_and_remove(product: ProxmoxHost, sandbox: Sandbox) -> None:
     assert "for alarms@example.com, admin@example.com" in done.stdout
     assert subjects(sandbox.accepted()) == ["Test notification"]
     assert product.host.admin("target", "remove", "microsoft365").stdout.splitlines() == [
-        "matcher all-to-microsoft365 is removed", "target microsoft365 is removed",
+        "matcher all-to-microsoft365 removed", "target microsoft365 removed",
     ]  # fmt: skip
     names = [row["name"] for row in json.loads(product.host.admin("target", "show", "--json").stdout)["targets"]]
     assert names == ["mail-to-root"]
@@ -84,9 +84,9 @@ def test_what_cannot_be_done_is_one_sentence(pve: ProxmoxHost) -> None:
         return done.stderr
 
     assert "there is no target nowhere" in refused("test", "nowhere")
-    assert "of type gotify: what it sends does not come here" in refused("test", "phone")
+    assert "of type gotify: its mail does not pass through this host" in refused("test", "phone")
     assert "a target's name has 2 to 32" in refused("add", "../../etc")
-    assert "the matcher mine leads to used" in refused("remove", "used")
+    assert "the matcher mine uses used" in refused("remove", "used")
     assert "endpoint 'used' already exists" in refused("add", "used")
     config(pve).write_text("graph: wrong\n")
     assert "unknown section type" in refused("show")

@@ -82,7 +82,7 @@ def test_what_fails_there_goes_to_the_administrator(pve: ProxmoxHost, sandbox: S
     pve.hand_over()
     tried(pve, 0)
     assert recipients(sandbox) == ["admin@example.com"]
-    assert any(reason in line and "goes to the administrator directly" in line for line in pve.host.syslog.read())
+    assert any(reason in line and "is sent to the administrator directly" in line for line in pve.host.syslog.read())
 
 
 def test_what_cannot_reach_anybody_is_not_handed_over(pve: ProxmoxHost, sandbox: Sandbox) -> None:

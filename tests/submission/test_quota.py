@@ -76,7 +76,7 @@ def test_so_many_messages_of_one_user(spool: Spool, monkeypatch: pytest.MonkeyPa
     disk(monkeypatch, 1 << 30)
     for _ in range(4):
         put(spool, MALLORY, 1)
-    with pytest.raises(SpoolError, match="3 messages of uid 4242 wait already"):
+    with pytest.raises(SpoolError, match="uid 4242 has 3 messages waiting already"):
         Quota(spool, MALLORY).settle()
     Quota(spool, ALICE).settle()
 
