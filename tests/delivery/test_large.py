@@ -63,7 +63,7 @@ def test_saving_never_overwrites_and_says_what_it_cannot_find(online: Host, sand
     there = online.folder / "there"
     there.write_text("mine")
     done = online.admin("queue", "save", queue_id, str(there))
-    assert (done.returncode, there.read_text()) == (65, "mine")
+    assert (done.returncode, there.read_text()) == (66, "mine")
     assert "File exists" in done.stderr
     for wrong in ("../../etc/passwd", "0" * 18):
         done = online.admin("queue", "save", wrong)

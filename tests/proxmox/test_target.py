@@ -92,4 +92,4 @@ def test_what_cannot_be_done_is_one_sentence(pve: ProxmoxHost) -> None:
     assert "unknown section type" in refused("show")
     for name in ("pvesh", "proxmox-backup-manager"):
         (pve.host.programs / name).unlink()
-    assert "this is no Proxmox host" in refused("show")
+    assert "this is not a Proxmox host" in refused("show")
