@@ -46,6 +46,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
+def duration(seconds: float) -> str:
+    """`3 days 2 hours`, `2 hours 5 minutes`, `16 minutes`: how long something took, in words."""
+    minutes = int(seconds // 60)
+    units = ((minutes // 1440, "day"), (minutes // 60 % 24, "hour"), (minutes % 60, "minute"))
+    words = [f"{count} {unit}{'s' if count != 1 else ''}" for count, unit in units if count]
+    return " ".join(words[:2]) or "0 minutes"
+
+
 def line(text: str, severity: int | None = None) -> None:
     """Write one line to syslog."""
     clean = printable(text)

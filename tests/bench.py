@@ -1,4 +1,5 @@
-"""`make bench`: what `sendmail` costs its caller, against a bare start of Python in the same run; what large mails cost the runner.
+"""`make bench`: what `sendmail` costs its caller, against a bare start of Python in the same run; what
+the verbs cost that are asked often, and what large mails cost the runner.
 
 The packaged launcher, Proxmox's argv, a message of 4 kB, a spool in memory (a disk's fsync is the disk's). Exits 1 when it
 takes more than 1.6 times `python3 -IS -c pass`, or more than 12 MB; when the runner takes more than 5 times a mail of 35 MB
@@ -15,7 +16,8 @@ import time
 from email.message import EmailMessage
 from pathlib import Path
 
-from tests.programs import LAUNCHER, Host, Sandbox
+from tests.programs import ADMIN, LAUNCHER, Host, Sandbox
+from tests.programs import PYTHON as PYTHON_HERE
 
 PYTHON = "/usr/bin/python3"
 RUNS = 200
@@ -27,6 +29,9 @@ LARGE = (35, 70, 150)
 FACTOR, BASE = 5, 80
 """A mail may take so many times its size, and the program so many megabytes, at LARGE[0]."""
 GROWTH = 1.5
+VERB_RATIO = 3
+"""Times `mailq` of an empty queue that LIMITED verbs may take: monitoring asks them every minute."""
+LIMITED = ("--version", "status", "status --nagios")
 MESSAGE = b"Subject: vzdump backup status\nFrom: Proxmox VE <root>\nTo: admin@example.com\n\n" + b"INFO: a line of log\n" * 200
 
 
@@ -47,7 +52,7 @@ PEAK = (
 def seconds(command: list[str], env: dict[str, str]) -> float:
     """How long one run takes, from its start to its exit."""
     start = time.perf_counter()
-    done = subprocess.run(command, input=MESSAGE, env=env, check=False)
+    done = subprocess.run(command, input=MESSAGE, env=env, check=False, stdout=subprocess.DEVNULL)
     took = time.perf_counter() - start
     assert done.returncode == 0, command
     return took
@@ -88,6 +93,28 @@ def large_mails() -> bool:
     return costs[LARGE[0]][0] <= allowed and growth <= GROWTH
 
 
+def verbs() -> bool:
+    """What the verbs cost that are asked often, beside `mailq` of an empty queue; whether that is within the limit."""
+    host, sandbox = Host(), Sandbox()
+    try:
+        host.settle(sandbox.settings())
+        commands = {"mailq": host.command("mailq"), "queue list": [PYTHON_HERE, "-I", str(ADMIN), "queue", "list"]}
+        for words in ("--version", "status", "status --nagios"):
+            commands[words] = [PYTHON_HERE, "-I", str(ADMIN), *words.split()]
+        commands["run --once"] = [PYTHON_HERE, "-I", str(ADMIN), "run", "--once"]
+        for command in commands.values():
+            seconds(command, host.env)  # compiles the modules, and keeps what `status` shows of the settings
+        costs = {name: statistics.median(seconds(command, host.env) for _ in range(20)) for name, command in commands.items()}
+    finally:
+        sandbox.close()
+        host.close()
+    print()
+    for name, took in costs.items():
+        limit = f"   limit {VERB_RATIO}" if name in LIMITED else ""
+        print(f"{name:<18} {took * 1000:6.0f} ms   {took / costs['mailq']:4.1f} times mailq{limit}")
+    return all(costs[name] <= VERB_RATIO * costs["mailq"] for name in LIMITED)
+
+
 def main() -> None:
     memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
@@ -112,7 +139,7 @@ def main() -> None:
     if ratio > RATIO_LIMIT or int(peak) > MEMORY_LIMIT:
         print("over the limit")
         sys.exit(1)
-    if not large_mails():
+    if not verbs() or not large_mails():
         print("over the limit")
         sys.exit(1)
 

@@ -25,7 +25,7 @@ INSIDE = {
     "submission": {"submission", "spool", "rfc822", "host"} | BASE,
     "message": {"message", "rfc822", "host"},
     "settings": {"settings", "errors", "paths"},
-    "graph": {"graph", "message", "rfc822", "host", "errors", "files"},
+    "graph": {"graph", "message", "rfc822", "host", "errors", "files", "log"},
     "proxmox": {"proxmox"} | BASE,
     "root_mail": {"root_mail", "spool", "rfc822", "message", "proxmox", "host"} | BASE,
     "delivery": {"delivery", "graph", "message", "rfc822", "spool", "root_mail", "host"} | BASE,

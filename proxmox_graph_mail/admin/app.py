@@ -1,13 +1,12 @@
 """proxmox-graph-mail: the command for admins. One error is a sentence on standard error, what to do, and a status of sysexits.h.
 
-What systemd and monitoring call often (`run`, `status`, `--version`) is recognised here in its plain form; everything else, and
-whatever is wrong, goes to the commands (commands.py), whose library costs more to load than these verbs to run.
+What systemd and monitoring call often (`run`, `status`, `queue list`, `--version`) is recognised here in its plain form;
+everything else, and whatever is wrong, goes to the commands (commands.py), whose library costs more to load than these verbs to
+run.
 """
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +69,11 @@ def _run(argv: Sequence[str]) -> int:
         from proxmox_graph_mail.admin.status import show
 
         return show(**options)
+    if list(argv) in (["queue", "list"], ["queue", "list", "--json"]):
+        from proxmox_graph_mail.spool.store import Spool
+        from proxmox_graph_mail.submission.mailq import show as show_queue
+
+        return show_queue(Spool(), as_json=len(argv) > 2)
     from proxmox_graph_mail.admin.commands import command
 
     return command(argv)
@@ -95,6 +99,9 @@ def _plain(argv: Sequence[str]) -> dict[str, Any] | None:
 
 def _report() -> str:
     """The path of a file of this user's alone with the traceback at hand, which has no values but the exception's own."""
+    import tempfile
+    import traceback
+
     descriptor, path = tempfile.mkstemp(prefix="proxmox-graph-mail-", suffix=".txt")
     with os.fdopen(descriptor, "w") as file:
         file.write(f"proxmox-graph-mail {__version__}, Python {sys.version}\n{traceback.format_exc()}")

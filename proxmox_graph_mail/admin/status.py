@@ -8,8 +8,7 @@ from typing import Any
 from proxmox_graph_mail.admin.state import STATES, state
 from proxmox_graph_mail.delivery.credential_end import when
 from proxmox_graph_mail.errors import EX_OK, MailError
-from proxmox_graph_mail.graph.message import duration
-from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.log import duration, printable
 
 OLD = 3600
 """Seconds in the queue from which Nagios warns."""
@@ -93,7 +92,7 @@ def nagios_line(found: dict[str, Any]) -> tuple[int, str]:
     look(1, queue["oldest"] > OLD, lambda: f"mail has waited for {duration(queue['oldest'])}")
     look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential {when(days or 0)}")
     level = max((level for level, _ in troubles), default=0)
-    words = "; ".join(text for _, text in sorted(troubles, key=lambda one: -one[0])) or "mail goes"
+    words = "; ".join(text for _, text in sorted(troubles, key=lambda one: -one[0])) or "no problems"
     numbers = " ".join(f"{name}={queue[name]}" for name in STATES)
     numbers += f" oldest={queue['oldest']}s sent_today={found['today']['sent']}"
     return level, f"{('OK', 'WARNING', 'CRITICAL')[level]} - {words} | {numbers}".replace("\n", " ")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from proxmox_graph_mail import files, log
-from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.log import duration
 
 HELD_PATIENCE = 900.0
 """Seconds of refusals."""

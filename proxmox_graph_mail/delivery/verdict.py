@@ -13,8 +13,8 @@ from typing import Any
 
 from proxmox_graph_mail.delivery import schedule
 from proxmox_graph_mail.delivery.attempt import Delivery
-from proxmox_graph_mail.graph.message import duration
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.journal import Event, History
 

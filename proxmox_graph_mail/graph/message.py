@@ -14,6 +14,7 @@ from typing import Any
 
 from proxmox_graph_mail.graph import page
 from proxmox_graph_mail.host import Host
+from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients, is_address
 
@@ -137,14 +138,6 @@ def _body(mail: Mail, circumstances: Circumstances, notes: tuple[str, ...]) -> s
             content, page.note(f"Late: handed in on {circumstances.host.name} at {handed_in}, sent {duration(late)} later.")
         )
     return content
-
-
-def duration(seconds: float) -> str:
-    """`3 days 2 hours`, `2 hours 5 minutes`, `16 minutes`."""
-    minutes = int(seconds // 60)
-    units = ((minutes // 1440, "day"), (minutes // 60 % 24, "hour"), (minutes % 60, "minute"))
-    words = [f"{count} {unit}{'s' if count != 1 else ''}" for count, unit in units if count]
-    return " ".join(words[:2]) or "0 minutes"
 
 
 def reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:

@@ -40,7 +40,7 @@ def test_five_minutes_from_the_package_to_a_mail(host: Machine, tenant: Tenant) 
     print(status)
     assert "queue:        empty" in status
     assert "queue runner: active" in status
-    assert host.run("proxmox-graph-mail status --nagios").stdout.startswith("OK - mail goes")
+    assert host.run("proxmox-graph-mail status --nagios").stdout.startswith("OK - no problems")
 
 
 def test_the_secret_is_on_no_command_line_and_in_no_output(host: Machine, tenant: Tenant) -> None:

@@ -68,7 +68,7 @@ FINE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        ({}, 0, "OK - mail goes | queued=0"), ({"queue": FINE["queue"] | {"failed": 2}}, 1, "2 failed"),
+        ({}, 0, "OK - no problems | queued=0"), ({"queue": FINE["queue"] | {"failed": 2}}, 1, "2 failed"),
         ({"queue": FINE["queue"] | {"held": 1}, "reasons": [{"reason": "no mailbox", "messages": 1}]}, 2, "1 held (no mailbox)"),
         ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail has waited for 2 hours 1 minute"),
         ({"credential": FINE["credential"] | {"days": 20}}, 1, "the credential expires in 20 days"),

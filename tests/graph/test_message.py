@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from proxmox_graph_mail.graph.message import HEADER_LIMIT, SUBJECT_LIMIT, display_name, duration, graph_message, message_id
+from proxmox_graph_mail.graph.message import HEADER_LIMIT, SUBJECT_LIMIT, display_name, graph_message, message_id
+from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients
 from tests.message.test_corpus import AT, HANDED_IN
