@@ -13,8 +13,6 @@ from typing import Any
 from proxmox_graph_mail import __version__, log
 from proxmox_graph_mail.errors import EX_IOERR, EX_OK, EX_SOFTWARE, EX_TEMPFAIL, MailError
 
-IDLE = 300.0
-"""Seconds with an empty queue after which the queue runner leaves; systemd starts it again at the next mail."""
 _OPTIONS: dict[str, dict[str, tuple[str, type | None]]] = {
     "run": {"--once": ("once", None), "--idle": ("idle", float), "--lock-fd": ("lock_fd", int)},
     "status": {"--json": ("as_json", None), "--prometheus": ("prometheus", None), "--nagios": ("nagios", None)},

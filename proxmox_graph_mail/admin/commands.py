@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from proxmox_graph_mail import __version__
-from proxmox_graph_mail.admin.app import IDLE
 from proxmox_graph_mail.errors import EX_OK, UsageError
 
 VERBS = {
@@ -58,7 +57,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def run(
     once: Annotated[bool, typer.Option("--once", help="One pass over what is due, then leave.")] = False,
-    idle: Annotated[float, typer.Option("--idle", min=0, help="Seconds with an empty queue after which to leave.")] = IDLE,
+    idle: Annotated[float, typer.Option("--idle", min=0, help="Seconds with an empty queue after which to leave.")] = 300.0,
     lock_fd: Annotated[int, typer.Option("--lock-fd", hidden=True)] = -1,
 ) -> None:
     """Run the queue: send what is due, and stay while anything waits. systemd starts this.

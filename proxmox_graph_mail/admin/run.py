@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxmox_graph_mail import log, paths
-from proxmox_graph_mail.admin.app import IDLE
 from proxmox_graph_mail.admin.connection import configuration
 from proxmox_graph_mail.admin.duties import Duties
 from proxmox_graph_mail.admin.privileges import become_service_user
@@ -24,6 +23,9 @@ from proxmox_graph_mail.spool.lock import lock as take_lock
 from proxmox_graph_mail.spool.lock import owns_lock
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake
+
+IDLE = 300.0
+"""Seconds with an empty queue after which the runner leaves; systemd starts it again at the next mail."""
 
 
 def run(*, once: bool = False, idle: float = IDLE, lock_fd: int = -1) -> int:

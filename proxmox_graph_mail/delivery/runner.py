@@ -19,7 +19,7 @@ from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.index import DEATHS, Index, Queued
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.delivery.settlement import Settlement
-from proxmox_graph_mail.delivery.surroundings import Surroundings, Watch
+from proxmox_graph_mail.delivery.surroundings import Lookout, Surroundings
 from proxmox_graph_mail.delivery.turns import in_turns
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
@@ -47,7 +47,7 @@ class Runner:
         self._stop = stop
         self._clock = world.clock
         self._supervision, self._observers = world.supervision, world.observers
-        self._watch = Watch(spool, world)
+        self._lookout = Lookout(spool, world)
         self._index = Index(spool)
         self._settlement = Settlement(spool, self._index, configuration, world.observers, clock=world.clock, rng=world.rng)
         self._in_flight: dict[Future[Delivery], Queued] = {}
@@ -100,7 +100,7 @@ class Runner:
         return bool(self._due(self._clock()))
 
     def _begin(self, *, once: bool) -> None:
-        self._watch.look_after(once=once)
+        self._lookout.look_after(once=once)
         self._scan()
         for message in [message for message in self._index if message.deaths >= DEATHS]:
             reason = f"the queue runner ended {DEATHS} times with this message in hand (out of memory? see the journal)"
@@ -111,8 +111,8 @@ class Runner:
 
     def _notice(self, *, once: bool) -> None:
         """What may have happened since the last look: a day gone by, the clock set, an admin's word, other settings."""
-        self._watch.look_after(once=once)
-        if self._watch.clock_was_set_back():
+        self._lookout.look_after(once=once)
+        if self._lookout.clock_was_set_back():
             self._settlement.release(everything=True)
         if self._spool.take_urge() or self._events.urged():
             self._configuration.invalidate()

@@ -35,7 +35,7 @@ class Surroundings:
     observers: Observers = field(default_factory=lambda: Observers(Report()))
 
 
-class Watch:
+class Lookout:
     """What may have happened to the world since the last look: a day gone by, the clock set back."""
 
     def __init__(self, spool: Spool, world: Surroundings) -> None:

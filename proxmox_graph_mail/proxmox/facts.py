@@ -97,7 +97,7 @@ def gather() -> dict[str, Any]:
     program = next((path for path in FORWARD_PROGRAMS if os.access(f"{root}{path}", os.X_OK)), "")
     if not os.path.exists(f"{root}{FORWARD_UNIT}"):
         program = ""  # nobody would run it
-    pipes, addresses = forward_file(_lines(f"{root}/root/.forward"))
+    pipes, addresses = parse_forward_file(_lines(f"{root}/root/.forward"))
     facts = {
         "products": [name for name, there in (("pve", pve or pve_there), ("pbs", pbs)) if there],
         "forward_program": f"{root}{program}" if program else "", "forward_file_pipes": pipes, "forward_file": addresses,
@@ -142,7 +142,7 @@ def pbs_user_address(lines: Iterable[str], user: str = "root@pam") -> str:
     return ""
 
 
-def forward_file(lines: Iterable[str]) -> tuple[bool, list[str]]:
+def parse_forward_file(lines: Iterable[str]) -> tuple[bool, list[str]]:
     """Does a .forward pipe into proxmox-mail-forward; and the addresses in it."""
     entries = [entry.strip() for line in lines if not line.lstrip().startswith("#") for entry in line.split(",")]
     clean = [entry.strip('"').strip() for entry in entries]

@@ -133,7 +133,7 @@ def test_a_backup_server(root: Path) -> None:
 )  # fmt: skip
 def test_what_a_forward_file_says(text: str, pipes: bool, addresses: list[str]) -> None:
     """Proxmox's pipe, in PVE 8's and 9's place, and addresses beside it; a program is never run."""
-    assert facts.forward_file(text.splitlines()) == (pipes, addresses)
+    assert facts.parse_forward_file(text.splitlines()) == (pipes, addresses)
 
 
 def test_without_pmxcfs_the_last_good_copy_stays(root: Path) -> None:
