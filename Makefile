@@ -40,8 +40,7 @@ lint: $(STAMP)
 
 # What is made from the code's own words: the tables of settings and outcomes, the manual page's keys, the example.
 docs: $(STAMP)
-	$(BIN)/python -m proxmox_graph_mail.settings.reference
-	$(BIN)/python -m proxmox_graph_mail.graph.reference > docs/outcomes.md
+	$(BIN)/python -m tests.reference
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench

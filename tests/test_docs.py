@@ -2,7 +2,8 @@
 
 import re
 
-from proxmox_graph_mail.settings import Settings, reference
+from proxmox_graph_mail.settings import Settings
+from tests import reference
 from tests.programs import TREE
 
 README = (TREE / "README.md").read_text("utf-8")
@@ -19,7 +20,7 @@ def test_readme_names_real_settings_alone_and_the_example_has_all() -> None:
 def test_what_people_read_about_settings_is_made_from_the_model_s_words() -> None:
     """`make docs` writes docs/settings.md, the manual page's keys and the example; every key has words."""
     page = (TREE / reference.MANUAL).read_text("utf-8")
-    assert (TREE / "docs" / "settings.md").read_text("utf-8") == reference.markdown()
+    assert (TREE / "docs" / "settings.md").read_text("utf-8") == reference.settings()
     assert reference.manual(page) == page
     assert reference.example() == EXAMPLE
     assert all(reference.words().values())

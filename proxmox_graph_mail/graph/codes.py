@@ -1,6 +1,6 @@
 """What Microsoft's error codes mean: one row a code, with the sentence for the admin; and what each makes of a mail.
 
-An unknown code goes by its HTTP status: `_by_http_status`. docs/outcomes.md shows these rows (reference.py writes it).
+An unknown code goes by its HTTP status: `_by_http_status`. docs/outcomes.md shows these rows (`make docs`).
 
 Sources: Graph, "Error responses and resource types"; Entra, "Authentication and authorization error codes".
 """

@@ -1,6 +1,6 @@
 """The keys of proxmox-graph-mail.conf(5): type, default, words and check of each.
 
-The words stand here and nowhere else: reference.py makes docs/settings.md, the manual page and the example of them.
+The words stand here and nowhere else: `make docs` makes docs/settings.md, the manual page and the example of them.
 """
 
 import re

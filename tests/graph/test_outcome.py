@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from proxmox_graph_mail.errors import CredentialError, RefusedError
-from proxmox_graph_mail.graph import reference
 from proxmox_graph_mail.graph.codes import ENTRA, GRAPH, judge, no_token
 from proxmox_graph_mail.graph.http import Answer
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.graph.request import refused
+from tests import reference
 from tests.programs import TREE
 
 
@@ -117,4 +117,4 @@ def test_a_loop_of_token_requests_is_paused_for_a_minute() -> None:
 
 def test_the_documentation_shows_the_same_rows() -> None:
     """docs/outcomes.md is this table; `make docs` writes it."""
-    assert (TREE / "docs" / "outcomes.md").read_text("utf-8") == reference.markdown()
+    assert (TREE / "docs" / "outcomes.md").read_text("utf-8") == reference.outcomes()

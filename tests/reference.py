@@ -1,12 +1,12 @@
-"""What people read about the settings, made from the model's words: `python -m proxmox_graph_mail.settings.reference` writes
-docs/settings.md, the keys of proxmox-graph-mail.conf(5) and the example (`make docs`)."""
+"""`make docs`: what people read, made from the code's own words: docs/settings.md, the keys of proxmox-graph-mail.conf(5), the example,
+and docs/outcomes.md."""
 
 import re
-import sys
 import textwrap
 from pathlib import Path
 
 from proxmox_graph_mail import paths
+from proxmox_graph_mail.graph.codes import ENTRA, GRAPH
 from proxmox_graph_mail.settings.model import Settings
 
 MANUAL = Path("docs/man/proxmox-graph-mail.conf.5")
@@ -19,7 +19,7 @@ def words() -> dict[str, str]:
     return {name.upper(): str(field.description) for name, field in Settings.model_fields.items()}
 
 
-def markdown() -> str:
+def settings() -> str:
     """docs/settings.md."""
     lines = [
         "# Settings",
@@ -71,12 +71,47 @@ def example() -> str:
     return "\n".join([*lines, ""])
 
 
+def outcomes() -> str:
+    """docs/outcomes.md."""
+    lines = [
+        "# Outcomes",
+        "",
+        "What the queue runner makes of each answer. Written by `make docs`; do not edit.",
+        "",
+        "* **sent**: the answer was 202. Nothing else is success.",
+        "* **transient**: certainly not sent. Tried again, at first within the attempt, then by the queue's schedule.",
+        "* **uncertain**: perhaps sent. Tried again after some minutes at the earliest, always with the same Message-ID.",
+        "* **held**: the tenant refuses this host. The mail does not age; it is tried slowly, and at once when settings change.",
+        "* **failed**: Graph refuses this very message. It is kept in failed/ until an admin retries or removes it.",
+        "",
+        "An unknown code goes by its HTTP status: 401, 403, 407, 413, 507 and redirects are held; 408, 421, 423, 425, 429, 503",
+        "and 509 transient; other 4xx failed, but held where the answer is not Graph's; everything else (other 5xx, 503 without",
+        "a code, any 2xx but 202) uncertain. Under 500, 502 and 504 a transient code is uncertain. A connection that cannot be",
+        "made is transient; one that breaks after the request went out is uncertain; an untrusted certificate and a proxy that",
+        "wants a login are held.",
+        "",
+        "## Graph and Exchange",
+        "",
+        "| code | outcome | what it means, and what to do |",
+        "|---|---|---|",
+        *(f"| {code} | {row.status} | {row.sentence} |" for code, row in GRAPH.items()),
+        "",
+        "## Entra",
+        "",
+        "| code | outcome | what it means, and what to do |",
+        "|---|---|---|",
+        *(f"| AADSTS{number} | {row.status} | {row.sentence} |" for number, row in ENTRA.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Write all three below the folder named, by default this one."""
-    tree = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    (tree / "docs/settings.md").write_text(markdown(), "utf-8")
-    (tree / MANUAL).write_text(manual((tree / MANUAL).read_text("utf-8")), "utf-8")
-    (tree / "packaging/proxmox-graph-mail.conf.example").write_text(example(), "utf-8")
+    """Write all of them below this folder."""
+    Path("docs/settings.md").write_text(settings(), "utf-8")
+    Path("docs/outcomes.md").write_text(outcomes(), "utf-8")
+    MANUAL.write_text(manual(MANUAL.read_text("utf-8")), "utf-8")
+    Path("packaging/proxmox-graph-mail.conf.example").write_text(example(), "utf-8")
 
 
 if __name__ == "__main__":
