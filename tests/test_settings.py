@@ -214,3 +214,18 @@ def test_no_secret_in_repr(conf: Path) -> None:
     write(conf, "HTTPS_PROXY=http://user:hush@proxy:3128\n")
     assert "abc~D8Q" not in repr(load())
     assert "hush" not in repr(load())
+
+
+def test_a_credential_that_cannot_be_read_is_named_and_an_empty_one_is_none(
+    conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd's credentials: one file a key."""
+    write(conf)
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    (folder / "graph_sender").write_text("\n")
+    assert load().graph_sender == "pve@example.com"
+    (folder / "graph_sender").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=f"cannot read {folder}/graph_sender: not UTF-8 text"):
+        load()

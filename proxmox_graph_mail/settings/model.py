@@ -6,10 +6,10 @@ The words stand here and nowhere else: `make docs` makes docs/settings.md, the m
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -21,8 +21,76 @@ Cloud = Literal["global", "usgov", "dod", "china"]
 GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*)\.)+[A-Za-z]{2,}")
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\"]+")
-_DURATION = re.compile(r"(\d{1,6})([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def _tenant(value: str) -> str:
+    if value and not GUID.fullmatch(value) and not _DOMAIN.fullmatch(value):
+        raise ValueError("neither a GUID nor a domain; the overview page of the app registration shows it")
+    return value
+
+
+def _guid(value: str) -> str:
+    if value and not GUID.fullmatch(value):
+        raise ValueError("not a GUID; the overview page of the app registration shows it")
+    return value
+
+
+def _secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and GUID.fullmatch(value.get_secret_value()):
+        raise ValueError("this is the secret's ID, a GUID; what is wanted is its Value, shown only when it is made")
+    return value
+
+
+def _sender(value: str) -> str:
+    if value and not _ADDRESS.fullmatch(value):
+        raise ValueError("not a mail address; it is the mailbox to send as, for example pve@example.com")
+    return value
+
+
+def _mail_to(value: str) -> str:
+    for address in value.replace(",", " ").split():
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError(f"{address} is not a mail address; give one address, or several with commas")
+    return value
+
+
+def _base_url(value: str) -> str:
+    if not value:
+        return value
+    url = urlsplit(value)
+    loopback = url.hostname in ("localhost", "127.0.0.1", "::1")
+    if not url.hostname or url.scheme not in ("https", "http") or (url.scheme == "http" and not loopback):
+        raise ValueError("it must be an https:// URL (plain http only to loopback)")
+    if url.path.strip("/") or url.query or url.fragment or url.username or url.password:
+        raise ValueError("it is a base URL without tenant, version or path, such as https://graph.microsoft.com")
+    return value.rstrip("/")
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", value.strip())
+    if not match or int(match[1]) == 0:
+        raise ValueError("not a duration; it is a number and s, m, h, d or w, such as 5d")
+    return float(int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]])
+
+
+def _day(value: object) -> object:
+    try:
+        return date.fromisoformat(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("not a date of the form YYYY-MM-DD, such as 2028-06-30") from None
+
+
+def _absolute(value: Path | None) -> Path | None:
+    if value is not None and not value.is_absolute():
+        raise ValueError("it must be an absolute path")
+    return value
+
+
+Guid = Annotated[str, AfterValidator(_guid)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+AbsolutePath = Annotated[Path | None, AfterValidator(_absolute)]
 
 
 def _key(default: Any, words: str, example: str) -> Any:
@@ -34,21 +102,23 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    graph_tenant_id: str = _key(
+    graph_tenant_id: Annotated[str, AfterValidator(_tenant)] = _key(
         "",
         "The tenant: a GUID, or one of its domains. The app registration's overview page shows it as Directory (tenant) ID.",
         "00000000-0000-0000-0000-000000000000",
     )
-    graph_client_id: str = _key(
+    graph_client_id: Guid = _key(
         "",
         "The app registration's Application (client) ID, a GUID. Its overview page shows it.",
         "00000000-0000-0000-0000-000000000000",
     )
-    graph_client_secret: SecretStr | None = _key(
+    graph_client_secret: Annotated[SecretStr | None, AfterValidator(_secret)] = _key(
         None, "The client secret's Value, which the portal shows once. Its Secret ID, a GUID, is something else.", ""
     )
-    graph_sender: str = _key("", "The mailbox to send as. A shared mailbox will do; it needs no licence.", "pve@example.com")
-    mail_to: str = _key(
+    graph_sender: Annotated[str, AfterValidator(_sender)] = _key(
+        "", "The mailbox to send as. A shared mailbox will do; it needs no licence.", "pve@example.com"
+    )
+    mail_to: Annotated[str, AfterValidator(_mail_to)] = _key(
         "",
         "Who gets mail for root and other local users: one address, or several with commas. By default root@pam's address in "
         "Proxmox, else where /etc/aliases sends root's mail, else GRAPH_SENDER, with a warning.",
@@ -61,7 +131,7 @@ class Settings(BaseSettings):
         "proxmox-mail-forward is installed. never: it goes to MAIL_TO.",
         "auto",
     )
-    credential_expires: date | None = _key(
+    credential_expires: Annotated[date | None, BeforeValidator(_day)] = _key(
         None,
         "The day on which the secret ends, YYYY-MM-DD. Mails to the administrator warn 60, 30, 14 and 7 days before, and then "
         "every day; every mail of the last 14 days has a line about it. A certificate's own end comes first.",
@@ -74,19 +144,19 @@ class Settings(BaseSettings):
         "its sandbox.",
         "'curl -s -d @- https://ntfy.example.com/alarms'",
     )
-    graph_client_certificate: Path | None = _key(
+    graph_client_certificate: AbsolutePath = _key(
         None,
         "A PEM file with private key and certificate, instead of the secret. The group proxmox-graph-mail must be able to read "
         "it.",
         "/etc/proxmox-graph-mail.pem",
     )
-    graph_object_id: str = _key(
+    graph_object_id: Guid = _key(
         "",
         "The app registration's Object ID, a GUID, with which the host renews its certificate by itself (proxmox-graph-mail "
         "rotate). App registrations, the app, Overview shows it; Enterprise applications shows another one.",
         "00000000-0000-0000-0000-000000000000",
     )
-    graph_federated_token_file: Path | None = _key(
+    graph_federated_token_file: AbsolutePath = _key(
         None,
         "A file with a federated identity's assertion, instead of the secret. It is read at each token request.",
         "/run/proxmox-graph-mail/assertion",
@@ -98,12 +168,12 @@ class Settings(BaseSettings):
         "secret",
     )
     graph_cloud: Cloud = _key("global", "Microsoft's cloud: global, usgov (GCC High), dod or china.", "global")
-    graph_authority: str = _key(
+    graph_authority: BaseUrl = _key(
         "",
         "Another base URL for tokens than the cloud's, without tenant. https, or http to loopback.",
         "https://login.microsoftonline.com",
     )
-    graph_endpoint: str = _key(
+    graph_endpoint: BaseUrl = _key(
         "",
         "Another base URL for Graph than the cloud's, without version. https, or http to loopback.",
         "https://graph.microsoft.com",
@@ -112,7 +182,7 @@ class Settings(BaseSettings):
         SecretStr(""), "The proxy to Microsoft: http://[user:password@]host:port.", "http://proxy.example.com:3128"
     )
     no_proxy: str = _key("", "Hosts and domains to reach without the proxy, with commas.", "")
-    graph_ca_file: Path | None = _key(
+    graph_ca_file: AbsolutePath = _key(
         None, "A PEM file of further CAs to trust, for a proxy that inspects TLS.", "/etc/ssl/certs/proxy-ca.pem"
     )
     graph_save_to_sent_items: bool = _key(False, "Keep a copy of each mail in the mailbox's Sent Items? true or false.", "false")
@@ -123,7 +193,7 @@ class Settings(BaseSettings):
         "MIME form by itself.",
         "json",
     )
-    queue_lifetime: float = _key(
+    queue_lifetime: Annotated[float, BeforeValidator(_duration)] = _key(
         5 * 86400.0,
         "How long a deferred mail is tried: a number and s, m, h, d or w. What is held because the tenant refuses it does not "
         "age.",
@@ -138,82 +208,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
         """One source alone, which knows the place of each value too: it is given as `source`."""
         return (_Values(settings_cls, init_settings()["source"]),)
-
-    @field_validator("graph_tenant_id")
-    @classmethod
-    def _tenant(cls, value: str) -> str:
-        if value and not GUID.fullmatch(value) and not _DOMAIN.fullmatch(value):
-            raise ValueError("neither a GUID nor a domain; the overview page of the app registration shows it")
-        return value
-
-    @field_validator("graph_client_id", "graph_object_id")
-    @classmethod
-    def _guid(cls, value: str) -> str:
-        if value and not GUID.fullmatch(value):
-            raise ValueError("not a GUID; the overview page of the app registration shows it")
-        return value
-
-    @field_validator("graph_client_secret")
-    @classmethod
-    def _secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and GUID.fullmatch(value.get_secret_value()):
-            raise ValueError("this is the secret's ID, a GUID; what is wanted is its Value, shown only when it is made")
-        return value
-
-    @field_validator("graph_sender")
-    @classmethod
-    def _sender(cls, value: str) -> str:
-        if value and not _ADDRESS.fullmatch(value):
-            raise ValueError("not a mail address; it is the mailbox to send as, for example pve@example.com")
-        return value
-
-    @field_validator("mail_to")
-    @classmethod
-    def _mail_to(cls, value: str) -> str:
-        for address in value.replace(",", " ").split():
-            if not _ADDRESS.fullmatch(address):
-                raise ValueError(f"{address} is not a mail address; give one address, or several with commas")
-        return value
-
-    @field_validator("graph_authority", "graph_endpoint")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        if not value:
-            return value
-        url = urlsplit(value)
-        loopback = url.hostname in ("localhost", "127.0.0.1", "::1")
-        if not url.hostname or url.scheme not in ("https", "http") or (url.scheme == "http" and not loopback):
-            raise ValueError("it must be an https:// URL (plain http only to loopback)")
-        if url.path.strip("/") or url.query or url.fragment or url.username or url.password:
-            raise ValueError("it is a base URL without tenant, version or path, such as https://graph.microsoft.com")
-        return value.rstrip("/")
-
-    @field_validator("queue_lifetime", mode="before")
-    @classmethod
-    def _lifetime(cls, value: object) -> object:
-        if isinstance(value, str):
-            match = _DURATION.fullmatch(value.strip())
-            if not match or int(match[1]) == 0:
-                raise ValueError("not a duration; it is a number and s, m, h, d or w, such as 5d")
-            return float(int(match[1]) * _SECONDS[match[2]])
-        return value
-
-    @field_validator("credential_expires", mode="before")
-    @classmethod
-    def _expires(cls, value: object) -> object:
-        if isinstance(value, str):
-            try:
-                return date.fromisoformat(value.strip())
-            except ValueError:
-                raise ValueError("not a date of the form YYYY-MM-DD, such as 2028-06-30") from None
-        return value
-
-    @field_validator("graph_client_certificate", "graph_federated_token_file", "graph_ca_file")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_absolute():
-            raise ValueError("it must be an absolute path")
-        return value
 
     @model_validator(mode="before")
     @classmethod

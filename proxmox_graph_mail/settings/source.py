@@ -57,11 +57,17 @@ def read(known: Collection[str], environment: Mapping[str, str] = os.environ, gi
     """What environment, credentials and files say of the `known` keys (lower case). `given` (upper case) takes the files'
     place."""
     values = {name.lower(): Value(text, ENVIRONMENT) for name, text in environment.items() if name.lower() in known and text}
+    problems: list[str] = []
     for key, path in _credentials(known, environment.get("CREDENTIALS_DIRECTORY", "")):
-        values.setdefault(key, Value(path.read_text("utf-8").strip(), str(path), str(path)))
+        try:
+            text = path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
+            continue
+        if text:
+            values.setdefault(key, Value(text, str(path), str(path)))
     if given is not None:
         return Source({key.lower(): Value(text, "") for key, text in given.items() if text} | values)
-    problems: list[str] = []
     for file in paths.settings_files():
         one = read_file(file, known)
         problems += one.problems
