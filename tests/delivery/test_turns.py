@@ -1,10 +1,14 @@
 """Whose message is next, and what is suspected."""
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxmox_graph_mail.delivery.index import DEATHS, Index, Queued
 from proxmox_graph_mail.delivery.turns import in_turns
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.journal import Event
 from proxmox_graph_mail.spool.store import Spool
 from tests.programs import Host
 
@@ -71,6 +75,18 @@ def test_what_a_runner_died_of_is_known_to_the_next(host: Host) -> None:
         index.write_in_flight([two])
         index, one, two = next_runner()
         assert (one.deaths, two.deaths) == (0, deaths)
+
+
+def test_whom_a_message_was_sent_to_outlives_a_disk_that_did_not_take_it(host: Host) -> None:
+    """`queue flush` moves the due time, and the journal is read again; it may not know of everybody."""
+    index = messages(host, IDS[:1])
+    (message,) = index
+    sent = Event(1.0, "deferred", "deferred", "partly sent", sent_to=("a@example.com",))
+    message.happened(sent)  # and its line never reached the disk
+    journal.append(str(host.spool / "queue"), message.id, sent._replace(sent_to=("b@example.com",)))
+    os.utime(host.spool / "queue" / message.id, (2e9, 2e9))
+    index.scan()
+    assert set(message.history.sent_to) == {"a@example.com", "b@example.com"}
 
 
 def test_what_is_in_hand_is_overwritten_in_place(host: Host) -> None:
