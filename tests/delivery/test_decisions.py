@@ -1,7 +1,9 @@
 """The runner's own decisions, with disk, clock and Graph at their worst."""
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,8 +27,10 @@ class ReadOnlySpool(Spool):
     """A spool on a disk that was remounted read-only while the runner ran."""
 
     read_only = True
+    removals = 0
 
     def remove(self, queue_id: str, *, failed: bool = False) -> None:
+        self.removals += 1
         if self.read_only:
             raise SpoolError("cannot use the spool: Read-only file system")
         super().remove(queue_id, failed=failed)
@@ -91,6 +95,7 @@ def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(
         assert runner.run(once=True) == 1
         assert not runner.has_work()  # else a pass would begin again at once, and spin
     assert mailer.sent == 1
+    assert spool.removals == (1 if status is Status.SENT else 0)  # each pass would knock at a disk that refuses
     now += SPOOL_TROUBLE_PAUSE + 1
     spool.read_only = False
     mailer.status = Status.SENT
@@ -115,6 +120,31 @@ def test_a_disk_that_takes_no_log_does_not_make_copies(host: Host, events: Event
         runner.run(once=True)
         now += SPOOL_TROUBLE_PAUSE + 1
     assert mailer.sent == 1
+
+
+def test_who_has_a_mail_is_on_the_disk_before_the_runner_goes_on(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal's line is fsynced once anybody was sent it: after a loss of power nobody gets it twice."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for recipients, durable in ((("nobody@example.com",), False), (("good@example.com", "bad@a_b.com"), True)):
+        assert host.sendmail("-odq", *recipients).returncode == 0
+        (queue_id,) = host.queue()
+        mailer = Mailer(Status.SENT if durable else Status.TRANSIENT)
+        runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), world(time.time))
+        runner.run(once=True)
+        log = host.spool / "queue" / f"{queue_id}.log"
+        assert (str(log) in synced) is durable
+        (host.spool / "queue" / queue_id).unlink()
+        log.unlink()
 
 
 def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
