@@ -25,6 +25,7 @@ from proxmox_graph_mail.settings import Settings, load, source
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.submission.intake import store
 
 WAITING = 86400.0
 """Seconds in the queue after which a message is reported."""
@@ -51,7 +52,7 @@ class Duties:
             if now != said:
                 self._write(now)
         except (MailError, OSError) as error:
-            log.line(f"the daily duties are not done: {error}", log.WARNING)
+            log.line(f"the daily duties failed: {error}", log.WARNING)
 
     def _credential(self, settings: Settings, said: dict[str, Any]) -> dict[str, Any]:
         end = ends(settings)
@@ -86,7 +87,7 @@ class Duties:
         if not rows or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        lines = [f"Not sent on {host}: {_counted(len(rows))} that failed, are held, or have waited for more than a day.", ""]
+        lines = [f"Not sent on {host}: {messages(len(rows))} that failed, are held, or have waited for more than a day.", ""]
         for row in rows[:SHOWN]:
             lines += [
                 f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
@@ -94,8 +95,8 @@ class Duties:
             ]
         if len(rows) > SHOWN:
             lines.append(f"and {len(rows) - SHOWN} more")
-        lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, ends this report.", ""]
-        self._submit(settings, f"{host}: {_counted(len(rows))} not sent", "\n".join(lines))
+        lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report.", ""]
+        self._submit(settings, f"{host}: {messages(len(rows))} not sent", "\n".join(lines))
         return {"report": today}
 
     def _submit(self, settings: Settings, subject: str, body: str) -> None:
@@ -104,10 +105,9 @@ class Duties:
         envelope = Envelope(
             sender="root", recipients=people, uid=os.getuid(), arrived=time.time(), full_name="proxmox-graph-mail", notify="never"
         )
-        incoming = self._spool.accept(envelope.encode())
         header = f"Subject: {subject}\nTo: {', '.join(people)}\nAuto-Submitted: auto-generated\n"
-        incoming.write(f'{header}Content-Type: text/plain; charset="utf-8"\n\n{body}'.encode("utf-8", "replace"))
-        incoming.commit()
+        message = f'{header}Content-Type: text/plain; charset="utf-8"\n\n{body}'
+        store(self._spool, envelope, [message.encode("utf-8", "replace")], quota=False)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -120,7 +120,8 @@ class Duties:
         files.replace(str(self._path), json.dumps(now).encode())
 
 
-def _counted(number: int) -> str:
+def messages(number: int) -> str:
+    """`1 message`, `2 messages`."""
     return f"{number} message{'' if number == 1 else 's'}"
 
 

@@ -182,21 +182,23 @@ def save(
     mailq.require_access(spool)
     path = spool.locate(queue_id)
     if path is None:
-        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent whole, or removed after 30 days")
+        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent unchanged, or removed after 30 days")
+    action, name = "read", path
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
-            source.readline(LINE_LIMIT)
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as message:
+            message.readline(LINE_LIMIT)
+            action, name = "write", file
             # Never over a file that is there, and for the admin's eyes alone.
             target = 1 if file == "-" else os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(target, "wb", closefd=file != "-") as copy:
-                shutil.copyfileobj(source, copy)
+                shutil.copyfileobj(message, copy)
     except OSError as error:
-        raise FileError(f"cannot write {printable(file)}: {error.strerror}") from error
+        raise FileError(f"cannot {action} {printable(name)}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal, nothing elsewhere; gives what tells it how many are done."""
+    """A bar on a terminal, nothing elsewhere; yields the function that updates it."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _done: None

@@ -139,7 +139,7 @@ def _register(present: Settings, path: Path, next_: Path) -> None:
             check_object_id(present.graph_object_id, connection.tokens.get())
             key_id = Application(connection.graph, present.graph_object_id).add_key(_pem(path), added.der, time.time())
     except RequestError as error:
-        raise typer.Exit(_failed(f"Graph does not add the new key: {error}", error)) from error
+        raise typer.Exit(_failed(f"Graph refused to add the new key: {error}", error)) from error
     _remember(path, added, key_id)
     _say("registered the new key")
 
@@ -151,8 +151,9 @@ def _switch(path: Path, next_: Path) -> None:
     os.link(path, old)
     os.utime(old)
     os.replace(next_, path)
-    until = _certificate(path).ends.date()
-    _say(f"{path} is the new certificate, valid until {until}; the old one is removed from the app in a day")
+    mine = _certificate(old).fingerprint in _keys(path)
+    fate = "is removed from the app in a day" if mine else "was not registered by this host: remove it from the app by hand"
+    _say(f"{path} is the new certificate, valid until {_certificate(path).ends.date()}; the old one {fate}")
 
 
 def _forget_old(present: Settings, path: Path, old: Path) -> None:
@@ -175,7 +176,7 @@ def _forget_old(present: Settings, path: Path, old: Path) -> None:
         _say("removed the old key from the app")
         settings_file.replace(Path(f"{path}.keys.json"), json.dumps(keys))
     else:
-        _say(f"the old key was not registered by this host; it expires on {gone.ends.date()}, or remove it by hand")
+        _say(f"this host did not register the old key: remove it from the app by hand, or let it expire on {gone.ends.date()}")
     old.unlink()
 
 
@@ -184,7 +185,7 @@ def _await(present: Settings, new: Credential) -> None:
     print("Waiting until Entra knows the new key …")
     while reason := _refusal(present, new):
         if time.monotonic() > end:
-            _say(f"Entra does not take the new key yet ({reason}); the old one stays in use, and the next run goes on from here")
+            _say(f"Entra does not take the new key yet ({reason}); the old one stays in use; the next run continues")
             raise typer.Exit(EX_TEMPFAIL)
         time.sleep(AGAIN)
 

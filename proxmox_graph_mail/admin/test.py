@@ -17,17 +17,18 @@ from proxmox_graph_mail.settings import load_visible
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake_or_pass
+from proxmox_graph_mail.submission.intake import store
 
 TEXT = """\
-This is a test mail of proxmox-graph-mail on {host}.
+This is a test mail from proxmox-graph-mail on {host}.
 
-It was handed in on {date} and went the way of every mail: into the queue, and from there by the queue runner to
-Microsoft Graph, which sent it from {sender}.
+It was submitted on {date}, and queued and sent like any other mail: the queue runner gave it to Microsoft Graph, which
+sent it from {sender}.
 """
 
 
 def send_one(address: Annotated[str, typer.Argument(metavar="[ADDRESS]", show_default=False)] = "") -> None:
-    """Send a test mail to the administrator, or to ADDRESS, and wait until Graph has it; with the time of each leg.
+    """Send a test mail to the administrator, or to ADDRESS, and wait until Graph has it, showing how long each step took.
 
     Example: proxmox-graph-mail test me@example.com
     """
@@ -43,16 +44,15 @@ def send_test(recipients: tuple[str, ...], sender: str) -> int:
     """Send it and follow it; the status of sysexits.h."""
     spool = Spool()
     if not os.access(spool.queue, os.W_OK):
-        raise PrivilegeError("only root and the service user may watch a mail on its way")
+        raise PrivilegeError("only root and the service user may send a test mail; run it as root")
     host = this_host().name
     now = time.time()
     date = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now))
     text = TEXT.format(host=host, date=date, sender=sender)
     leg = Leg()
     envelope = Envelope(sender="root", recipients=recipients, uid=os.getuid(), arrived=now, notify="never")
-    incoming = spool.accept(envelope.encode())
-    incoming.write(f"Subject: Test mail of {host}\nTo: {', '.join(recipients)}\n\n{text}".encode())
-    queue_id = incoming.commit()
+    message = f"Subject: Test mail of {host}\nTo: {', '.join(recipients)}\n\n{text}"
+    queue_id = store(spool, envelope, [message.encode()], quota=False)
     leg.passed(f"{queue_id} is in the queue, and safe")
     wake_or_pass(spool, paths.run())
     return follow(since=now, leg=leg, matching=lambda row: row["id"] == queue_id)

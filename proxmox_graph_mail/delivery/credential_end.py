@@ -37,7 +37,7 @@ def footer(kind: str, ends: date | None, today: date, host: str) -> str:
     if ends is None or (ends - today).days > FOOTER:
         return ""
     said = words(kind, ends, today)
-    return f"{said[0].upper()}{said[1:]}. After that, {host} sends no mail. To renew it: proxmox-graph-mail rotate"
+    return f"{said[0].upper()}{said[1:]}. Without renewal, {host} cannot send mail from then on: proxmox-graph-mail rotate"
 
 
 REMEDIES = {

@@ -34,52 +34,53 @@ class Form:
 
     def send(self, people: Recipients) -> tuple[Outcome, Fitted]:
         """Send to some of the recipients; what came of it, and what was sent: whole if that can be, else smaller."""
-        remedy = ""
+        otherwise = ""
         if self.raw:
             form = mime_form(self.raw, self.mail, people, self.circumstances)
             if form is not None:
                 outcome = self.relay.mailbox.send_mime(form)
                 if outcome.status is not Status.FAILED or outcome.code not in MIME_REFUSED:
                     return outcome, Fitted(self.mail)
-                remedy = f"sent in the JSON form, for Graph refused the MIME form ({outcome.code})"
+                otherwise = f"sent in the JSON form, because Graph refused the MIME form ({outcome.code})"
             else:
-                remedy = "sent in the JSON form, for its header has none of MIME's"
+                otherwise = "sent in the JSON form, because its header or an address has no MIME form"
         elif self.relay.mime or self.mail.sealed:
-            remedy = "too large for the MIME form, sent in the JSON form"
-        if self.size <= PARSE_LIMIT and not fits(self.mail, REQUEST_LIMIT, len(people)):
-            outcome, fitted = self._send_large(people)
-            if outcome.code != NOT_WHOLE:
-                return outcome, fitted
-            remedy = "; ".join(word for word in (remedy, outcome.reason) if word)
-        return self._send_small(people, remedy)
+            otherwise = "too large for the MIME form, sent in the JSON form"
+        if self.size > PARSE_LIMIT:
+            return self._send_small(people, beginning(self.mail, self.size), otherwise)
+        if fits(self.mail, REQUEST_LIMIT, len(people)):
+            return self._send_small(people, Fitted(self.mail), otherwise)
+        outcome, fitted = self._send_large(people, otherwise)
+        if outcome.code != NOT_WHOLE:
+            return outcome, fitted
+        otherwise = "; ".join(word for word in (otherwise, outcome.reason) if word)
+        return self._send_small(people, fit(self.mail, REQUEST_LIMIT, len(people)), otherwise)
 
-    def _send_large(self, people: Recipients) -> tuple[Outcome, Fitted]:
+    def _send_large(self, people: Recipients, otherwise: str) -> tuple[Outcome, Fitted]:
         """By way of a draft, with all its attachments."""
         fitted = fit_body(self.mail, REQUEST_LIMIT, len(people))
         inline, others = sorted_attachments(fitted.mail)
         files = [*((attachment, True) for attachment in inline), *((attachment, False) for attachment in others)]
         message = self._graph_message(Fitted(replace(fitted.mail, attachments=()), fitted.notes), people)
-        return self._told(self.relay.mailbox.send_large(message, files), fitted), fitted
+        return self._told(self.relay.mailbox.send_large(message, files), fitted, otherwise), fitted
 
-    def _send_small(self, people: Recipients, remedy: str) -> tuple[Outcome, Fitted]:
-        """In one request, smaller where it must be."""
-        fitted = beginning(self.mail, self.size) if self.size > PARSE_LIMIT else fit(self.mail, REQUEST_LIMIT, len(people))
+    def _send_small(self, people: Recipients, fitted: Fitted, otherwise: str) -> tuple[Outcome, Fitted]:
+        """In one request."""
         body = request_body(self._graph_message(fitted, people), save_to_sent_items=self.relay.save_to_sent_items)
-        return self._told(self.relay.mailbox.send(body), fitted, remedy), fitted
+        return self._told(self.relay.mailbox.send(body), fitted, otherwise), fitted
 
     def _graph_message(self, fitted: Fitted, people: Recipients) -> dict[str, object]:
-        return graph_message(
-            fitted.mail, people, self.circumstances, headers=self.relay.headers, notes=self._notes(fitted)
-        )  # fmt: skip
+        notes = self._notes(fitted)
+        return graph_message(fitted.mail, people, self.circumstances, headers=self.relay.headers, notes=notes)
 
-    def _told(self, outcome: Outcome, fitted: Fitted, remedy: str = "") -> Outcome:
+    def _told(self, outcome: Outcome, fitted: Fitted, otherwise: str) -> Outcome:
         """The outcome, with what was sent smaller, or otherwise than it was asked for, in its reason."""
         if outcome.status is not Status.SENT:
             return outcome
         kept = (f"The original is kept as {self.circumstances.queue_id}",) if self.relay.keeps_original else ()
         smaller = (*fitted.notes, *kept) if fitted.notes else ()
         said = " ".join(word for word in (outcome.reason, *smaller) if word)
-        return replace(outcome, reason="; ".join(word for word in (said, remedy) if word))
+        return replace(outcome, reason="; ".join(word for word in (said, otherwise) if word))
 
     def _notes(self, fitted: Fitted) -> tuple[str, ...]:
         """What the reader of a mail that was made smaller is told."""

@@ -66,7 +66,7 @@ GRAPH: dict[str, Row] = {
     ),
     "Authorization_RequestDenied": Row(_H, "Graph denies the app this request", "grant the application permission Mail.Send"),
     "ErrorMessageSubmissionBlocked": _SENDER_BLOCKED,
-    "ErrorExceededMessageLimit": Row(_H, "the mailbox's daily sending limit is reached", "it is retried automatically"),
+    "ErrorExceededMessageLimit": Row(_H, "the mailbox's daily sending limit is reached", "wait; the mail is retried"),
     "ErrorAccountSuspend": _SENDER_BLOCKED,
     "ErrorMessageBlocked": _SENDER_BLOCKED,
     "ErrorSubmissionQuotaExceeded": Row(_T, "the mailbox's daily sending limit is reached"),

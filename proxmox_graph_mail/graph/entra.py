@@ -97,9 +97,9 @@ def _msal() -> Any:
 
 
 def _read(path: Path | None, key: str) -> str:
+    if path is None:
+        raise CredentialError(f"{key} is not set", key, temporary=False)
     try:
-        if path is None:
-            raise FileNotFoundError(2, "it is not set")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
@@ -115,10 +115,10 @@ def _certificate(text: str, path: Path | None) -> tuple[str, str]:
     try:
         load_pem_private_key(text.encode(), password=None)
         certificates = x509.load_pem_x509_certificates(text.encode())
-    except (ValueError, TypeError) as error:  # TypeError: the key wants a password
-        reason = "its private key wants a password" if isinstance(error, TypeError) else "no private key and certificate in it"
-        explanation = f"cannot use GRAPH_CLIENT_CERTIFICATE {path}: {reason}; it is one PEM file with both"
-        raise CredentialError(explanation, "certificate", temporary=False) from None
+    except (ValueError, TypeError) as error:
+        encrypted = isinstance(error, TypeError)
+        reason = "its private key is encrypted; remove the passphrase" if encrypted else "no private key and certificate in it"
+        raise CredentialError(f"cannot use GRAPH_CLIENT_CERTIFICATE {path}: {reason}", "certificate", temporary=False) from None
     return text, certificates[0].fingerprint(SHA256()).hex()
 
 

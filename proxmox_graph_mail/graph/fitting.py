@@ -58,9 +58,10 @@ def fit(mail: Mail, limit: int, recipients: int = 1) -> Fitted:
     budget = limit - _overhead(mail, recipients)
     notes: list[str] = []
     for step in (_compress, _cut, _leave_out):
-        if request_size(mail) > budget:
-            mail, said = step(mail, budget)
-            notes += said
+        if request_size(mail) <= budget:
+            break
+        mail, said = step(mail, budget)
+        notes += said
     return Fitted(mail, tuple(notes))
 
 

@@ -1,4 +1,4 @@
-"""Standard input → safe: the one place where a message enters the spool, for sendmail, SMTP and reception alike.
+"""Standard input → safe: the one place where a message enters the spool, for sendmail, SMTP, reception and our own mail alike.
 
 `take` writes the spool itself where this user may, and otherwise submits the message by the socket. Either
 way it returns only when the mail is safe, with its queue ID, and every acceptance is one line in syslog.
@@ -40,14 +40,14 @@ def take(spool: Spool, run: str, envelope: Envelope, chunks: "Iterable[bytes]", 
     return Taken(_fill(spool, incoming, envelope, chunks), None)
 
 
-def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
-    """Write the message into the spool, make it safe, log it, and return its queue ID."""
-    return _fill(spool, spool.accept(envelope.encode()), envelope, chunks)
+def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]", *, quota: bool = True) -> str:
+    """Write the message into the spool, make it safe, log it, and return its queue ID; our own mail has no quota."""
+    return _fill(spool, spool.accept(envelope.encode()), envelope, chunks, quota=quota)
 
 
-def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterable[bytes]") -> str:
+def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterable[bytes]", *, quota: bool = True) -> str:
     try:
-        if envelope.uid != 0:  # alarms are root's: it is not asked
+        if quota and envelope.uid != 0:  # alarms are root's: it is not asked
             from proxmox_graph_mail.submission.quota import measured
 
             chunks = measured(spool, envelope.uid, chunks)

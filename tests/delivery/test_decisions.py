@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.relay import Relay
@@ -303,3 +304,27 @@ def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     host.make_due()  # somebody else changed its time: root's hand-over, or an admin
     again.run(once=True)
     assert len(reads) == 2
+
+
+def test_a_message_that_alone_is_refused_while_others_go_holds_nobody_up(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it suspends the others; when one of them went and it meets the same again, the refusal is its own."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    for _ in range(2):
+        assert host.sendmail("-odq", "root").returncode == 0
+    now = time.time()
+    runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.SENT)), events, threading.Event(), world(lambda: now))
+    index, settlement = runner._index, runner._settlement
+    index.scan()
+    poison, other = index
+    refused = Delivery(Outcome(Status.HELD, "denied", shared=True), now, ("root",))
+    settlement.settle(poison, refused)
+    assert settlement.suspension.active(now)
+    settlement.settle(other, Delivery(Outcome(Status.SENT), now, ("root",)))
+    assert not settlement.suspension.active(now)
+    settlement.settle(poison, refused)
+    assert not settlement.suspension.active(now)
+    assert poison.history.state == "held"
+    settlement.settle(poison, refused)  # nothing went meanwhile: it may concern all again
+    assert settlement.suspension.active(now)
