@@ -14,7 +14,7 @@
     ├── ProxmoxError                 no         69 EX_UNAVAILABLE  a command of Proxmox's failed, or there is none
     └── RequestError                 as told    75 or 69           a request to Microsoft did not get what it asked for
         ├── CredentialError          as told    75 or 69           Entra gives no access token
-        ├── ConnectionFailedError    as told    75 or 69           no connection, or one that broke off
+        ├── ConnectionFailedError    as told    75 or 69           no connection, or one that closed the connection
         ├── ThrottledError           yes        75 EX_TEMPFAIL     Graph asked for a pause that is not over; nothing was asked
         └── RefusedError             as told    75 or 69           Graph answered, and not what was asked for
 
@@ -42,7 +42,7 @@ class MailError(Exception):
 
     temporary = True
     status = EX_TEMPFAIL
-    remedy = "proxmox-graph-mail check looks for the cause"
+    remedy = "run proxmox-graph-mail check"
 
     @property
     def sentence(self) -> str:

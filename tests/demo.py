@@ -108,7 +108,7 @@ def main() -> None:
             eventually(lambda: host.queue() == [], "the queue is empty")
         accepted = sandbox.accepted()
         FOLDER.mkdir()
-        print(f"\nAccepted by Graph, all of it {took:.2f} s after the first byte was handed in:")
+        print(f"\nAccepted by Graph, all of it {took:.2f} s after the first byte was submitted:")
         by_subject = sorted(accepted, key=lambda mail: mail["time"])
         for number, mail in enumerate(by_subject, 1):
             page = FOLDER / f"{number}.html"

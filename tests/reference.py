@@ -88,7 +88,7 @@ def outcomes() -> str:
         "and 509 transient; other 4xx failed, but held where the answer is not Graph's; everything else (other 5xx, 503 without",
         "a code, any 2xx but 202) uncertain. Under 500, 502 and 504 a transient code is uncertain. A connection that cannot be",
         "made is transient; one that breaks after the request went out is uncertain; an untrusted certificate and a proxy that",
-        "wants a login are held.",
+        "requires a login are held.",
         "",
         "## Graph and Exchange",
         "",

@@ -44,7 +44,8 @@ def main() -> None:
         log.line(reason, log.ERR)
         status = EX_TEMPFAIL
     except Exception as error:  # noqa: BLE001 - an admin is told where the report lies, and sees no traceback
-        sys.stderr.write(f"proxmox-graph-mail: unforeseen error ({type(error).__name__}); please report it: {_report()}\n")
+        name = type(error).__name__
+        sys.stderr.write(f"proxmox-graph-mail: unexpected error ({name}); please report it with the file {_report()}\n")
         status = EX_SOFTWARE
     try:
         sys.stdout.flush()

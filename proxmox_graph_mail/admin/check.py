@@ -19,9 +19,9 @@ _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
 
 def check(
-    offline: Annotated[bool, typer.Option("--offline", help="Without the network.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Skip what needs the network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    cluster: Annotated[bool, typer.Option("--cluster", help="Every node of the cluster instead, over its own ssh.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Check every node of the cluster, by ssh.")] = False,
 ) -> None:
     """Check settings, credential, network, Graph, queue and host; one line each. Exit 1 if something fails.
 

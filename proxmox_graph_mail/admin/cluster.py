@@ -18,7 +18,7 @@ def cluster_findings() -> Iterator[Finding]:
     refresh_facts()
     known = facts.known()
     if not known.nodes:
-        raise UsageError("this host is in no cluster (/etc/pve/corosync.conf names no nodes)")
+        raise UsageError("this host is not in a cluster (/etc/pve/corosync.conf names no nodes)")
     addresses = system.members()
     seen: dict[str, dict[str, Any]] = {}
     here = this_host().name
@@ -44,7 +44,7 @@ def cluster_findings() -> Iterator[Finding]:
 
 def _silent(node: str, status: int, text: str) -> Finding:
     if status == 127:
-        return Finding(node, FAIL, "proxmox-graph-mail is not installed", "apt install it there: that node's mail does not go")
+        return Finding(node, FAIL, "proxmox-graph-mail is not installed", "apt install it there: that node cannot send mail")
     said = " ".join(text.split())[:200] or f"status {status}"
     return Finding(node, FAIL, f"does not answer: {said}", f"ssh root@{node} proxmox-graph-mail status")
 

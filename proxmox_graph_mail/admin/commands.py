@@ -42,22 +42,22 @@ class _Verbs(TyperGroup):
 
 
 app = typer.Typer(
-    help="The mail system of a host whose organisation lives in Microsoft 365.",
+    help="Sends this host's mail through Microsoft 365.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, cls=_Verbs,
 )  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """The mail system of a host whose organisation lives in Microsoft 365."""
+    """Sends this host's mail through Microsoft 365."""
     if version:
         print(f"proxmox-graph-mail {__version__}")
         raise typer.Exit
 
 
 def run(
-    once: Annotated[bool, typer.Option("--once", help="One pass over what is due, then leave.")] = False,
-    idle: Annotated[float, typer.Option("--idle", min=0, help="Seconds with an empty queue after which to leave.")] = 300.0,
+    once: Annotated[bool, typer.Option("--once", help="One pass over what is due, then exit.")] = False,
+    idle: Annotated[float, typer.Option("--idle", min=0, help="Exit after this many seconds with an empty queue.")] = 300.0,
     lock_fd: Annotated[int, typer.Option("--lock-fd", hidden=True)] = -1,
 ) -> None:
     """Run the queue: send what is due, and stay while anything waits. systemd starts this.

@@ -154,7 +154,7 @@ def configuration(stop: threading.Event, watch: Callable[[Iterable[Path]], None]
         watch(watched())
         for path in settings_module.files():
             if _mode(path) & 0o007:
-                log.line(f"warning: {path} holds the credential and everybody may read it: chmod 0640 {path}", log.WARNING)
+                log.line(f"warning: {path} holds the credential and is world-readable: chmod 0640 {path}", log.WARNING)
         made, close = relay(settings, stop)
         return made, settings.queue_lifetime, close
 

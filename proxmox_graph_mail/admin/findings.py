@@ -75,9 +75,8 @@ def file_modes(settings: Settings) -> Iterator[Finding]:
             continue
         if status is not None and status.st_mode & 0o007:
             bad = True
-            yield Finding(
-                "files", FAIL, f"everybody may read {path}", f"chmod 0640 {path}; then make a new credential: this one is known"
-            )
+            remedy = f"chmod 0640 {path}; then make a new credential, because this one may have leaked"
+            yield Finding("files", FAIL, f"{path} is world-readable", remedy)
         elif status is not None and not _service_may_read(status):
             bad = True
             yield Finding(
@@ -113,7 +112,7 @@ def credential(settings: Settings) -> Iterator[Finding]:
     if end is None:
         if kind == "secret":
             yield Finding(
-                "expiry", WARN, "nobody has said when the client secret expires", "set CREDENTIAL_EXPIRES to be warned in time"
+                "expiry", WARN, "the client secret's expiry date is not set", "set CREDENTIAL_EXPIRES to be warned in time"
             )
         else:
             yield Finding("expiry", OK, f"a {kind} credential has no expiry date")
@@ -130,7 +129,7 @@ def names(settings: Settings) -> Iterator[Finding]:
     for url in dict.fromkeys((cloud.authority, cloud.endpoint)):
         host = urlsplit(url).hostname or ""
         try:
-            yield Finding("dns", OK, f"{host} is {', '.join(probe.addresses(host)[:2])}")
+            yield Finding("dns", OK, f"{host} resolves to {', '.join(probe.addresses(host)[:2])}")
         except (OSError, TimeoutError) as error:
             through = WARN if settings.proxy() else FAIL  # the proxy resolves it
             reason = getattr(error, "strerror", None) or "the resolver does not answer"
@@ -155,8 +154,8 @@ def connections(settings: Settings) -> Iterator[Finding]:
                 yield Finding("tls", FAIL, str(error), f"{issuer} issued the certificate" if issuer else "")
                 continue
             known = any(name in answer.issuer.lower() for name in probe.MICROSOFT_CAS) or not answer.issuer
-            said = f"{host}: certificate issued by {answer.issuer or 'nobody (plain http)'}"
-            remedy = "" if known else "something between here and Microsoft reads the traffic"
+            said = f"{host}: {f'certificate issued by {answer.issuer}' if answer.issuer else 'no TLS'}"
+            remedy = "" if known else "TLS is inspected between here and Microsoft, probably by a proxy"
             yield Finding("tls", OK if known else WARN, said, remedy)
             skew = answer.skew if answer.skew is not None else skew
     if skew is not None:
@@ -179,7 +178,7 @@ def token(settings: Settings) -> Iterator[Finding]:
     if "Mail.Send" in roles:
         yield Finding("token", OK, f"{text}, with {', '.join(roles)}")
     else:
-        remedy = "with RBAC for Applications that is as it should be; else grant Mail.Send with admin consent"
+        remedy = "expected with RBAC for Applications; otherwise grant Mail.Send with admin consent"
         yield Finding("token", WARN, f"{text}, without Mail.Send", remedy)
     if "Mail.ReadWrite" not in roles and "Mail.Send" in roles:
         text = f"over {LARGE} it arrives smaller, with a note; the permission Mail.ReadWrite lets it arrive whole"
@@ -225,13 +224,13 @@ def queue() -> Iterator[Finding]:
             yield Finding("spool", FAIL, f"{path}: {error.strerror}", "systemd-tmpfiles --create proxmox-graph-mail.conf")
             continue
         if mode & 0o007:
-            yield Finding("spool", FAIL, f"everybody may look into {path}", f"chmod 2770 {path}")
+            yield Finding("spool", FAIL, f"{path} is open to everybody", f"chmod 2770 {path}")
 
 
 def last_success() -> Iterator[Finding]:
     """When Graph last took a mail."""
     times = [row["time"] for row in Record(Path(paths.state())).read() if row["state"] == "sent" and not row["relay"]]
-    text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(times[-1])) if times else "never, as far as the record goes back"
+    text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(times[-1])) if times else "none on record"
     yield Finding("last success", OK, text)
 
 

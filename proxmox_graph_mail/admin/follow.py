@@ -32,7 +32,7 @@ class Leg:
 
 
 def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool], patience: float = PATIENCE) -> int:
-    """Wait for the outcome of a mail that was handed in after `since` and that `matching` knows by its record; print it, and
+    """Wait for the outcome of a mail that was submitted after `since` and that `matching` knows by its record; print it, and
     return the status of sysexits.h."""
     spool, record = Spool(), Record(Path(paths.state()))
     end = time.monotonic() + patience
@@ -69,6 +69,6 @@ def _told(outcome: dict[str, Any], leg: Leg) -> int:
         return EX_UNAVAILABLE
     request_id = f", request-id {outcome['request_id']}" if outcome["request_id"] else ""
     leg.passed(
-        f"{outcome['id']} arrived at Graph {outcome['delay']:.2f} s after it was handed in, for {people}{detail}{request_id}"
+        f"{outcome['id']} arrived at Graph {outcome['delay']:.2f} s after it was submitted, for {people}{detail}{request_id}"
     )
     return EX_OK

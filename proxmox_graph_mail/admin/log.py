@@ -25,9 +25,9 @@ def log(
     to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Only mail for addresses that contain this.")] = "",
     state: Annotated[str, typer.Option("--state", help="Only this outcome: sent, deferred, held or failed.")] = "",
     since: Annotated[
-        str, typer.Option("--since", metavar="DATE|AGE", help="From 2026-11-24 on, or of the last 2d, 12h, 30m.")
+        str, typer.Option("--since", metavar="DATE|AGE", help="Since a date such as 2026-11-24, or an age such as 2d, 12h, 30m.")
     ] = "",
-    number: Annotated[int, typer.Option("-n", min=1, help="At most so many, the newest.")] = 50,
+    number: Annotated[int, typer.Option("-n", min=1, help="Show only the newest N.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what became of the mail of the last weeks: each outcome with its time, recipients, subject and reason.
@@ -52,7 +52,7 @@ def log(
         if row["reason"] and row["state"] != "sent":
             print(printable(f"{'':21}{row['reason']}"))
     if not rows:
-        print("no such mail in the log", file=sys.stderr)
+        print("no matching mail on record", file=sys.stderr)
 
 
 def _is_for(row: dict[str, Any], to: str) -> bool:

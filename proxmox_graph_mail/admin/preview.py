@@ -32,7 +32,7 @@ Source = Annotated[str, typer.Argument(metavar="[FILE|ID]", show_default=False)]
 
 def preview(
     source: Source = "-",
-    recipients: Annotated[list[str] | None, typer.Option("--to", help="Envelope recipient of a file's mail.")] = None,
+    recipients: Annotated[list[str] | None, typer.Option("--to", help="Recipient to assume for a file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the Graph message.")] = False,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the page that the reader sees.")] = None,
 ) -> None:
@@ -58,7 +58,7 @@ def preview(
     rows = [
         *_summary(message),
         *_reasons(envelope, book),
-        *(("nothing to", f"{one} is not a mail address") for one in people.invalid),
+        *(("skipped", f"{one} is not a mail address") for one in people.invalid),
     ]
     rows += [("form", _form(mail, settings.mail_format, len(data), many)), ("body", _body(mail)), *_attached(mail)]
     rows += [("smaller", note) for note in fitted.notes] + [("repaired", defect) for defect in mail.defects]
@@ -67,12 +67,12 @@ def preview(
 
 
 def _reasons(envelope: Envelope, book: AddressBook) -> Iterator[tuple[str, str]]:
-    """Why a recipient is somebody else."""
+    """Which recipients resolve to other addresses."""
     for recipient in envelope.recipients:
         resolved, warnings = book.resolve(recipient)
         if resolved != (recipient,):
             names = ["Proxmox's notification system" if to == LOCAL_ROOT and book.hands_over_root else to for to in resolved]
-            yield "because", f"{recipient} is {', '.join(names)}"
+            yield "resolves", f"{recipient} -> {', '.join(names)}"
         yield from (("warning", warning) for warning in warnings)
 
 

@@ -147,7 +147,7 @@ def retry(ids: Ids) -> None:
 
 @app.command()
 def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Delete messages for good, unsent.
+    """Delete messages permanently, without sending them.
 
     Example: proxmox-graph-mail queue remove 0656A4B0C1E1290FA3
     """
@@ -159,8 +159,8 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"this deletes {_counted(len(chosen))} for good, unsent; confirm with --yes")
-        typer.confirm(f"Delete {_counted(len(chosen))} for good, unsent?", abort=True)
+            raise UsageError(f"this deletes {_counted(len(chosen))} permanently, without sending; confirm with --yes")
+        typer.confirm(f"Delete {_counted(len(chosen))} permanently, without sending?", abort=True)
     uid = os.getuid()
     become_service_user(spool)
     for queue_id in chosen:
@@ -174,7 +174,7 @@ def save(
     queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
     file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
 ) -> None:
-    """Write a message as it was handed in to a new file, or to standard output: one that waits, failed, or was sent smaller.
+    """Write a message as it was submitted to a new file, or to standard output: one that waits, failed, or was sent smaller.
 
     Example: proxmox-graph-mail queue save 0656A4B0C1E1290FA3 mail.eml
     """

@@ -59,7 +59,7 @@ def rotate(
     secret_file: Annotated[Path | None, typer.Option("--secret-file", help="File with the new secret; - is stdin.")] = None,
     expires: Annotated[str, typer.Option("--expires", metavar="DATE", help="When the new secret ends, YYYY-MM-DD.")] = "",
 ) -> None:
-    """Renew the credential: a certificate by itself, a secret with your help. What is new is proved before the old goes.
+    """Renew the credential: a certificate automatically, a secret by asking you. The new one is tested first.
 
     Example: proxmox-graph-mail rotate
     """
@@ -76,7 +76,7 @@ def rotate(
     elif present.graph_credential == "certificate" and present.graph_client_certificate:
         _rotate_certificate(present, present.graph_client_certificate, if_due=if_due)
     elif not if_due:
-        raise UsageError(f"a {present.graph_credential} credential has nothing here to renew")
+        raise UsageError(f"a {present.graph_credential} credential needs no rotation here")
 
 
 def _rotate_secret(present: Settings, secret_file: Path | None, expires: str) -> None:
@@ -106,7 +106,7 @@ def _rotate_secret(present: Settings, secret_file: Path | None, expires: str) ->
     print(
         f"ok: {place.file} has the new secret{'' if expires else '; set CREDENTIAL_EXPIRES to be warned in time before it ends'}"
     )
-    print("Remove the old one in the app registration when mail has gone with the new: proxmox-graph-mail test")
+    print("Once a test mail has been sent with it (proxmox-graph-mail test), delete the old secret in the app registration")
 
 
 def _rotate_certificate(present: Settings, path: Path, *, if_due: bool) -> None:

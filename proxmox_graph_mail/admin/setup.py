@@ -69,7 +69,7 @@ def _ask_for_all(answers: Answers, *, make_certificate: bool, cluster: bool) -> 
     answers.ask("GRAPH_SENDER", "Mailbox to send as")
     if not values.get("MAIL_TO"):
         default = facts.known().admin
-        hint = f" (empty: root@pam's, {default})" if default else " (empty: where /etc/aliases says)"
+        hint = f" (empty: root@pam's, {default})" if default else " (empty: as in /etc/aliases)"
         answers.ask("MAIL_TO", f"Who gets mail for root{hint}", optional=True)
     return answers
 
@@ -86,7 +86,7 @@ def _write(path: Path, values: dict[str, str], checked: settings.Settings) -> No
             )
             raise typer.Exit(EX_CONFIG) from None
     check_object_id(checked.graph_object_id, token)
-    note = "" if "Mail.Send" in token.roles else " (without Mail.Send: right with RBAC for Applications, else grant it)"
+    note = "" if "Mail.Send" in token.roles else " (no Mail.Send: fine with RBAC for Applications, otherwise grant it)"
     print(f"ok: Entra gives a token{note}")
     settings_file.write(path, values)
     if str(path) == paths.CLUSTER_SETTINGS:
@@ -144,7 +144,7 @@ def _certificate(answers: Answers, cluster: bool) -> None:
     path = Path(values.get("GRAPH_CLIENT_CERTIFICATE") or paths.CERTIFICATE)
     public = path.with_suffix(".crt")
     if public == path:
-        raise UsageError(f"GRAPH_CLIENT_CERTIFICATE {path} is key and certificate: let its name end with .pem")
+        raise UsageError(f"GRAPH_CLIENT_CERTIFICATE {path} holds key and certificate: its name must end in .pem")
     if not path.exists():
         made = certificate.make(this_host().name)
         settings_file.replace(path, made.pem.decode())
@@ -156,7 +156,7 @@ def _certificate(answers: Answers, cluster: bool) -> None:
     values["GRAPH_CLIENT_CERTIFICATE"] = str(path)
     values["GRAPH_CLIENT_SECRET"] = values["CREDENTIAL_EXPIRES"] = ""  # they go from the file: a certificate knows its own end
     answers.ask(
-        "GRAPH_OBJECT_ID", "Object ID of the app registration, for renewal by itself (empty: by hand)", optional=True
+        "GRAPH_OBJECT_ID", "Object ID of the app registration, for automatic renewal (empty: by hand)", optional=True
     )  # fmt: skip
     if sys.stdin.isatty():
         typer.prompt("Press Enter when it is uploaded", default="", show_default=False)

@@ -46,8 +46,8 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     out += [("", f"{row['messages']} x {row['reason']}") for row in found["reasons"][:5]]
     if found["alarm"]:
         out.append(("ALARM", f"no mail is leaving this host: {found['alarm']}"))
-    out.append(("today", f"{today['sent']} sent, {today['failed']} failed, {today['throttled']} times throttled"))
-    out.append(("uncertain", f"{found['uncertain']} answers in the record, {today['uncertain']} of them today"))
+    out.append(("today", f"{today['sent']} sent, {today['failed']} failed, throttled {today['throttled']} times"))
+    out.append(("uncertain", f"{found['uncertain']} unclear answers on record, {today['uncertain']} of them today"))
     out.append(("last success", _ago(found["last_success"])))
     settings = found["settings"]
     out.append(("settings", settings["error"] or f"as {settings['sender']}, fingerprint {settings['fingerprint']}"))
@@ -62,7 +62,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _ago(stamp: str | None) -> str:
     if stamp is None:
-        return "never, as far as the record goes back"
+        return "none on record"
     seconds = time.time() - _epoch(stamp)
     return f"{stamp}, {duration(seconds) if seconds >= 60 else f'{seconds:.0f} seconds'} ago"
 

@@ -16,7 +16,7 @@ from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.proxmox.notifications import Notifications, Target, product
 from proxmox_graph_mail.settings import load
 
-app = typer.Typer(help="Proxmox's notification targets: which lead here, add one, test one.", no_args_is_help=True)
+app = typer.Typer(help="Proxmox's notification targets: which send through this host, add one, test one.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{1,31}")

@@ -51,7 +51,7 @@ def send_test(recipients: tuple[str, ...], sender: str) -> int:
     text = TEXT.format(host=host, date=date, sender=sender)
     leg = Leg()
     envelope = Envelope(sender="root", recipients=recipients, uid=os.getuid(), arrived=now, notify="never")
-    message = f"Subject: Test mail of {host}\nTo: {', '.join(recipients)}\n\n{text}"
+    message = f"Subject: Test mail from {host}\nTo: {', '.join(recipients)}\n\n{text}"
     queue_id = store(spool, envelope, [message.encode()], quota=False)
     leg.passed(f"{queue_id} is in the queue, and safe")
     wake_or_pass(spool, paths.run())

@@ -31,7 +31,7 @@ BEGINNING = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `reduced` tells
-    that they have less than was handed in, so that the original is kept. `subject`, `size` (bytes) and `uid` are for the record;
+    that they have less than was submitted, so that the original is kept. `subject`, `size` (bytes) and `uid` are for the record;
     `relay` is empty for Graph, else who took it in its place."""
 
     outcome: Outcome
@@ -89,7 +89,7 @@ def send(queue_id: str, envelope: Envelope, data: bytes, size: int, relay: Relay
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         return replace(base, outcome=Outcome(Status.FAILED, reason, "NoRecipient"), to=people.invalid)
     if _found_in_sent_items(form, to, history):
-        found = Outcome(Status.SENT, "found in Sent Items, after an unclear answer")
+        found = Outcome(Status.SENT, "already in Sent Items (the earlier answer was unclear)")
         return replace(base, outcome=found, sent_to=to, reduced=not fits(mail, REQUEST_LIMIT))
     return _send_to_all(form, people, set(history.sent_to), base)
 

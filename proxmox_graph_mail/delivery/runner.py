@@ -103,7 +103,7 @@ class Runner:
         self._lookout.look_after(once=once)
         self._scan()
         for message in [message for message in self._index if message.deaths >= DEATHS]:
-            reason = f"the queue runner ended {DEATHS} times with this message in hand (out of memory? see the journal)"
+            reason = f"the queue runner crashed {DEATHS} times while sending this message (out of memory? see journalctl)"
             self._settlement.settle(message, Delivery(Outcome(Status.HELD, reason, "Deadly")))
         if once:
             self._configuration.refresh()  # else the first refresh releases what an earlier runner held

@@ -66,7 +66,7 @@ def decide(
 
 
 def arrival(queue_id: str) -> float:
-    """When a message was handed in, by its queue ID."""
+    """When a message was submitted, by its queue ID."""
     return int(queue_id[:13], 16) / 1e6
 
 

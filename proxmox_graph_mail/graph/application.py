@@ -24,11 +24,11 @@ WHERE = "the portal shows it under App registrations, the app, Overview, as Obje
 """Where GRAPH_OBJECT_ID is found."""
 _NO_REGISTRATION = f"there is no app registration with this Object ID: correct GRAPH_OBJECT_ID; {WHERE}"
 _NOT_ITS_OWN = (
-    "the app may change its own keys alone: GRAPH_OBJECT_ID must be the Object ID of the app registration whose client ID is "
+    "the app may change only its own keys: GRAPH_OBJECT_ID must be the Object ID of the app registration whose client ID is "
     f"GRAPH_CLIENT_ID; {WHERE}"
 )
 _PROOF = (
-    "Graph does not accept the proof that the present certificate signs: is it registered with the app, and is this host's clock "
+    "Graph does not accept the proof signed by the current certificate: is it registered with the app, and is this host's clock "
     "right?"
 )
 _POLICY = (

@@ -120,7 +120,7 @@ ENTRA: dict[int, Row] = {
     900382: Row(_H, "the tenant lives in another national cloud", "set GRAPH_CLOUD"),
     900432: Row(_H, "the tenant lives in another national cloud", "set GRAPH_CLOUD"),
     700016: Row(_H, "the app is not in this tenant", "check GRAPH_CLIENT_ID and GRAPH_TENANT_ID"),
-    7000229: Row(_H, "the app has no enterprise application in this tenant", "grant admin consent once, which makes it"),
+    7000229: Row(_H, "the app has no enterprise application in this tenant", "grant admin consent once, which creates it"),
     7000112: Row(_H, "the app is disabled", "enable sign-in in its enterprise application"),
     70001: Row(_H, "Entra does not know the app", "check GRAPH_CLIENT_ID and GRAPH_TENANT_ID"),
     7000215: Row(_H, "the client secret is wrong", "set GRAPH_CLIENT_SECRET to the secret's Value, not its ID"),
@@ -228,7 +228,7 @@ def _by_http_status(status: int, code: str) -> Row:
     if status == 507:
         return GRAPH["ErrorQuotaExceeded"]
     if status == 407:
-        return Row(Status.HELD, "the proxy wants a login", "put it into HTTPS_PROXY")
+        return Row(Status.HELD, "the proxy requires a login", "add user:password to HTTPS_PROXY")
     if 300 <= status < 400:
         return Row(Status.HELD, "something redirects us away from Graph", "check GRAPH_ENDPOINT and the proxy")
     if status in (421, 423, 425):

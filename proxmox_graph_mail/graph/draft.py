@@ -31,8 +31,8 @@ RANGE = 12 * 320 * 1024
 """Bytes of one range: below 4 MB, and a multiple of 320 KiB as all ranges but the last must be."""
 RESUMPTIONS = 5
 """Tries without progress after which an upload is given up."""
-TOO_LARGE = Outcome(Status.HELD, "a higher limit of the mailbox (Set-Mailbox -MaxSendSize) would let it arrive whole", NOT_WHOLE)
-NO_PERMISSION = Outcome(Status.HELD, "the application permission Mail.ReadWrite would let it arrive whole", NOT_WHOLE)
+TOO_LARGE = Outcome(Status.HELD, "to send it whole, raise the mailbox's limit (Set-Mailbox -MaxSendSize)", NOT_WHOLE)
+NO_PERMISSION = Outcome(Status.HELD, "to send it whole, grant the application permission Mail.ReadWrite", NOT_WHOLE)
 
 
 Put = Callable[[str, bytes, dict[str, str]], Answer | None]
@@ -49,7 +49,7 @@ def send_by_draft(graph: Graph, mailbox: str, message: dict[str, Any], files: Se
     except RequestError as error:
         return _not_sent(error)
     if not isinstance(identifier, str) or not identifier:
-        return Outcome(Status.TRANSIENT, "Graph made a draft and did not say which", "NoDraft")
+        return Outcome(Status.TRANSIENT, "Graph created a draft but returned no ID", "NoDraft")
     draft = f"{mailbox}/messages/{quote(identifier, safe='=')}"
     try:
         for attachment, inline in rest:
@@ -136,10 +136,12 @@ def _upload(put: Put, url: str, content: bytes) -> None:
         before, at = at, _next(answer, at)
         stalls += at <= before
         if stalls > RESUMPTIONS and not answered:
-            reason = f"a way to {urlsplit(url).hostname}, where attachments are uploaded to, would let it arrive whole"
+            reason = f"to send it whole, allow access to {urlsplit(url).hostname}, where attachments are uploaded"
             raise RequestError(reason, NOT_WHOLE, temporary=False, shared=False)
         if stalls > RESUMPTIONS:
-            raise RequestError(f"the upload of an attachment was cut {stalls} times", "UploadCut", temporary=True, shared=False)
+            raise RequestError(
+                f"the upload of an attachment was interrupted {stalls} times", "UploadCut", temporary=True, shared=False
+            )
 
 
 def _next(answer: Answer | None, at: int) -> int:

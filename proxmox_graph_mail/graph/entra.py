@@ -117,7 +117,7 @@ def _certificate(text: str, path: Path | None) -> tuple[str, str]:
         certificates = x509.load_pem_x509_certificates(text.encode())
     except (ValueError, TypeError) as error:
         encrypted = isinstance(error, TypeError)
-        reason = "its private key is encrypted; remove the passphrase" if encrypted else "no private key and certificate in it"
+        reason = "its private key is encrypted; remove the passphrase" if encrypted else "it holds no private key and certificate"
         raise CredentialError(f"cannot use GRAPH_CLIENT_CERTIFICATE {path}: {reason}", "certificate", temporary=False) from None
     return text, certificates[0].fingerprint(SHA256()).hex()
 

@@ -40,7 +40,7 @@ _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the message itself does not say: the queue ID, when (seconds since the epoch) and by whom it was handed in,
+    """What the message itself does not say: the queue ID, when (seconds since the epoch) and by whom it was submitted,
     what time it is, and on which host. `footer` is a line of ours under the mail."""
 
     queue_id: str
@@ -133,9 +133,9 @@ def _body(mail: Mail, circumstances: Circumstances, notes: tuple[str, ...]) -> s
         content = page.prepend(content, page.note("\n".join(notes)))
     late = circumstances.now - circumstances.arrived
     if late > LATE:
-        handed_in = datetime.fromtimestamp(circumstances.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+        submitted = datetime.fromtimestamp(circumstances.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
         content = page.prepend(
-            content, page.note(f"Late: handed in on {circumstances.host.name} at {handed_in}, sent {duration(late)} later.")
+            content, page.note(f"Delayed: submitted on {circumstances.host.name} at {submitted}, sent {duration(late)} later.")
         )
     return content
 

@@ -33,7 +33,8 @@ def connection_failed(error: httpx.HTTPError | httpx.InvalidURL, url: str, *, pr
             "CertificateNotTrusted", temporary=False,
         )  # fmt: skip
     if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
-        return ConnectionFailedError(f"the proxy wants a login ({what}): put it into HTTPS_PROXY", "ProxyLogin", temporary=False)
+        reason = f"the proxy requires a login ({what}): add user:password to HTTPS_PROXY"
+        return ConnectionFailedError(reason, "ProxyLogin", temporary=False)
     if isinstance(error, NOT_SENT):
         where = "through the proxy of HTTPS_PROXY " if proxied else ""
         return ConnectionFailedError(f"cannot connect {where}to {host} ({what})", type(error).__name__, temporary=True)

@@ -66,7 +66,7 @@ def main() -> None:
         if stay:
             time.sleep(UNREMOVABLE_PAUSE)
     except OSError as error:
-        log.line(f"cannot go on in {spool.hand_over}: {error.strerror}", log.ERR)
+        log.line(f"cannot process {spool.hand_over}: {error.strerror}", log.ERR)
         time.sleep(UNREMOVABLE_PAUSE)
         sys.exit(75)
 
@@ -114,7 +114,7 @@ def _pipe(beginning: bytes, rest: int, envelope: Envelope) -> str:
         return "is not there any more"
     # Without the cluster's file system it knows neither targets nor addresses, and ends with 0 all the same.
     if "pve" in facts.products and not in_child(pve_is_up, UP_LIMIT):
-        return "cannot know its targets: /etc/pve is not mounted, or does not answer"
+        return "cannot read its targets: /etc/pve is not mounted, or does not answer"
     host = this_host()
     with tempfile.TemporaryFile(dir="/var/tmp") as copy:
         copy.write(as_piped(beginning, envelope, host, envelope.arrived))

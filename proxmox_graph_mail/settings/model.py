@@ -50,7 +50,7 @@ def _sender(value: str) -> str:
 def _mail_to(value: str) -> str:
     for address in value.replace(",", " ").split():
         if not _ADDRESS.fullmatch(address):
-            raise ValueError(f"{address} is not a mail address; give one address, or several with commas")
+            raise ValueError(f"{address} is not a mail address; give one address, or several separated by commas")
     return value
 
 
@@ -120,8 +120,8 @@ class Settings(BaseSettings):
     )
     mail_to: Annotated[str, AfterValidator(_mail_to)] = _key(
         "",
-        "Who gets mail for root and other local users: one address, or several with commas. By default root@pam's address in "
-        "Proxmox, else where /etc/aliases sends root's mail, else GRAPH_SENDER, with a warning.",
+        "Who gets mail for root and other local users: one address, or several separated by commas. By default root@pam's "
+        "address in Proxmox, else where /etc/aliases sends root's mail, else GRAPH_SENDER, with a warning.",
         "admin@example.com",
     )
     mail_forward: Literal["auto", "always", "never"] = _key(
@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     https_proxy: SecretStr = _key(  # it may hold a password
         SecretStr(""), "The proxy to Microsoft: http://[user:password@]host:port.", "http://proxy.example.com:3128"
     )
-    no_proxy: str = _key("", "Hosts and domains to reach without the proxy, with commas.", "")
+    no_proxy: str = _key("", "Hosts and domains to reach without the proxy, separated by commas.", "")
     graph_ca_file: AbsolutePath = _key(
         None, "A PEM file of further CAs to trust, for a proxy that inspects TLS.", "/etc/ssl/certs/proxy-ca.pem"
     )
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     )
     queue_lifetime: Annotated[float, BeforeValidator(_duration)] = _key(
         5 * 86400.0,
-        "How long a deferred mail is tried: a number and s, m, h, d or w. What is held because the tenant refuses it does not "
+        "How long to retry a deferred mail: a number and s, m, h, d or w. What is held because the tenant refuses it does not "
         "age.",
         "5d",
     )

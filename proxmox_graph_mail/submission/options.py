@@ -78,7 +78,9 @@ def parse(name: str, argv: list[str]) -> Invocation:
     if "--" not in argv[:at]:
         for operand in asked.operands:
             if operand.startswith("-") and len(operand) > 1:
-                raise UsageError(f"{operand}: options come before the recipients, or after -- to be one")
+                raise UsageError(
+                    f"{operand}: options must come before the recipients; put -- before a recipient with -"
+                )
     if asked.mode == RUN_QUEUE and asked.operands:
         raise UsageError("-q runs the queue and takes no recipients")
     return asked

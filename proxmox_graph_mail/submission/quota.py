@@ -51,7 +51,7 @@ class Quota:
         if self._written - self._looked >= STEP:
             self._looked = self._written
             if self._written * AT_ONCE > (free := self._free()):  # as many may be growing beside it
-                raise SpoolError(f"there is no room for it: {_mb(free)} left on the disk; free some space, then send again")
+                raise SpoolError(f"not enough disk space: {_mb(free)} left on the disk; free some space, then send again")
 
     def settle(self) -> None:
         """The message is whole, and in the spool as `.ID`."""

@@ -80,7 +80,7 @@ def receive(connection: _socket.socket, uid: int) -> str:
         try:
             status, reason = wait_for(spool, queue_id, wait)
         except (MailError, OSError) as error:
-            status, reason = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
+            status, reason = EX_TEMPFAIL, f"cannot wait for its outcome ({error})"
         return f"outcome {status} {log.printable(reason)}"
     return f"queued {queue_id}"
 

@@ -104,7 +104,7 @@ def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
             else "no recipients: name them on the command line, or use -t to take them from the header"
         )  # fmt: skip
     if not any(is_recipient(recipient) for recipient in recipients):
-        raise DataError(f"no recipient is an address: {' '.join(recipients)[:200]}")
+        raise DataError(f"none of the recipients is a valid address: {' '.join(recipients)[:200]}")
     envelope = Envelope(
         sender=login_name(uid) if asked.sender is None else sender_of(asked.sender),
         recipients=tuple(recipients),
@@ -130,7 +130,7 @@ def _wait_for_outcome(spool: Spool, taken: Taken, wait: float) -> int:
         try:
             outcome = wait_for(spool, taken.id, wait)
         except (MailError, OSError) as error:  # the mail is safe: nothing may say that it was not taken
-            outcome = EX_TEMPFAIL, f"its outcome cannot be watched ({error})"
+            outcome = EX_TEMPFAIL, f"cannot wait for its outcome ({error})"
     else:
         outcome = taken.receipt.outcome or (EX_TEMPFAIL, "no outcome yet")
     status, reason = outcome
@@ -182,17 +182,17 @@ usage: sendmail [options] [recipient ...]     take a message from standard input
        sendmail -bv address ...               show who would get the mail; send nothing
        sendmail -bs                           speak SMTP on standard input and output
 
-  -t            take the recipients from To, Cc and Bcc, besides those named
-  -i, -oi       a line with a single dot is text (it always is, but on a terminal)
+  -t            take the recipients from To, Cc and Bcc, in addition to those named
+  -i, -oi       a line with a lone dot does not end the message (it does so only on a terminal)
   -f address    envelope sender (also -r)
   -F name       full name of the sender, where the message has no From
-  -odb          leave when the mail is safe; the queue runner sends it (default)
+  -odb          exit once the mail is queued; the queue runner sends it (default)
   -odq          the same, and do not wake the queue runner
   -odi          wait for the outcome; 75 means queued, but not sent yet
   -v            print the queue ID
-  --            what follows are recipients
+  --            end of options; recipients follow
   --help, --version
 
 Other options of sendmail, Postfix, exim, msmtp and nullmailer are accepted and
-mean nothing here. proxmox-graph-mail queue --help tells how to look after the queue.
+mean nothing here. To manage the queue: proxmox-graph-mail queue --help
 """

@@ -51,7 +51,7 @@ def submit(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0) -
         except OSError as error:
             # A refusal may come before the last byte went out: read it rather than guess.
             if not receipt.read(connection):
-                raise ReceptionError(f"the submit socket {path} broke off ({error.strerror or error})") from error
+                raise ReceptionError(f"the submit socket {path} closed the connection ({error.strerror or error})") from error
         else:
             receipt.read(connection)
             if wait and receipt.first.startswith("queued "):
@@ -65,7 +65,7 @@ def submit(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0) -
     if verdict == "refused":
         status, _, reason = rest.partition(" ")
         raise ReceptionError(reason, int(status) if status.isdigit() else EX_TEMPFAIL)
-    raise ReceptionError(f"the submit socket {path} gave no answer within {TIMEOUT:.0f} s; the message may arrive all the same")
+    raise ReceptionError(f"the submit socket {path} gave no answer within {TIMEOUT:.0f} s; the message may still be delivered")
 
 
 def _receiver(path: str) -> _socket.socket:

@@ -23,7 +23,7 @@ def test_an_unforeseen_error_says_where_its_report_lies(
         app.main()
     assert end.value.code == 70
     said = capsys.readouterr().err
-    path = re.search(r"unforeseen error \(KeyError\); please report it: (\S+)\n$", said)
+    path = re.search(r"unexpected error \(KeyError\); please report it with the file (\S+)\n$", said)
     assert path, said
     report = Path(path[1])
     assert "surprise" in report.read_text()

@@ -34,7 +34,7 @@ def test_when_all_is_well(online: Host, sandbox: Sandbox) -> None:
     assert "GRAPH_CLIENT_SECRET" in found["settings"]["text"]
     assert str(online.config) in found["settings"]["text"]
     assert sandbox.about["secret"] not in json.dumps(found)
-    assert found["admin"]["text"].startswith("admin@example.com (by MAIL_TO)")
+    assert found["admin"]["text"].startswith("admin@example.com (from MAIL_TO)")
     assert "with Mail.Send" in found["token"]["text"]
     assert found["mailbox"]["text"] == "Graph lets the app send as pve@example.com"
     assert found["clock"]["state"] == "ok"

@@ -25,7 +25,7 @@ def test_settings_that_everybody_may_read_are_reported(online: Host) -> None:
     """They hold the secret."""
     online.config.chmod(0o644)
     online.admin("run", "--once")
-    assert any("everybody may read it: chmod 0640" in line for line in online.syslog.read())
+    assert any("is world-readable: chmod 0640" in line for line in online.syslog.read())
 
 
 def test_every_credential_sends(online: Host, sandbox: Sandbox) -> None:

@@ -88,7 +88,7 @@ def test_a_key_that_entra_does_not_take_yet_is_not_used(
     sandbox.faults({"on": "addKey", "status": 403, "code": "Authorization_RequestDenied", "times": 1})
     done = online.admin("rotate")
     assert done.returncode == 69
-    assert "Graph does not add the new key: the app may change its own keys alone" in done.stderr
+    assert "Graph refused to add the new key: the app may change only its own keys" in done.stderr
     assert "Mail.Send" not in done.stderr
     assert days(certified) < 30
     assert works(online)

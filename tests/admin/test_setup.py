@@ -54,10 +54,10 @@ def test_an_admin_is_asked_and_corrected(host: Host, sandbox: Sandbox) -> None:
         screen.type("admin@example.com")
         assert screen.close() == 0, screen.screen
     assert "ok: Entra gives a token" in screen.screen
-    assert re.search(r"arrived at Graph \d\.\d\d s after it was handed in, for admin@example\.com", screen.screen)
+    assert re.search(r"arrived at Graph \d\.\d\d s after it was submitted, for admin@example\.com", screen.screen)
     assert about["secret"] not in screen.screen
     assert host.config.read_text().startswith(f"# my own words\nGRAPH_TENANT_ID={about['tenant']}\n")
-    assert subjects(sandbox.accepted())[0].startswith("Test mail of")
+    assert subjects(sandbox.accepted())[0].startswith("Test mail from")
     assert host.config.stat().st_mode & 0o007 == 0
 
 

@@ -44,7 +44,7 @@ def test_status_counts(online: Host, sandbox: Sandbox) -> None:
     assert sandbox.about["secret"] not in json.dumps(found)
     text = online.admin("status").stdout
     assert "queue:        1 deferred, 1 failed" in text
-    assert "uncertain:    2 answers in the record" in text
+    assert "uncertain:    2 unclear answers on record" in text
     prometheus = online.admin("status", "--prometheus").stdout
     assert 'proxmox_graph_mail_queue_messages{state="deferred"} 1\n' in prometheus
     for line in prometheus.splitlines():
@@ -147,7 +147,7 @@ def test_one_mail_is_watched_on_its_way(online: Host, sandbox: Sandbox) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ +0\.\d\d s  [0-9A-F]{18} is in the queue, and safe$", done.stdout, re.MULTILINE)
     assert re.search(r"^ +\d\.\d\d s  [0-9A-F]{18} arrived at Graph .* for admin@example.com", done.stdout, re.MULTILINE)
-    assert subjects(sandbox.accepted())[0].startswith("Test mail of ")
+    assert subjects(sandbox.accepted())[0].startswith("Test mail from ")
 
 
 def test_a_test_that_does_not_arrive_says_why(online: Host, sandbox: Sandbox) -> None:

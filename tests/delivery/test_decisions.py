@@ -18,7 +18,9 @@ from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE
 from proxmox_graph_mail.delivery.surroundings import Surroundings
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.root_mail.decision import Decision, RootPart, given_up
 from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Spool
 from tests.message.test_corpus import BOOK
 from tests.programs import Host
@@ -328,3 +330,24 @@ def test_a_message_that_alone_is_refused_while_others_go_holds_nobody_up(
     assert poison.history.state == "held"
     settlement.settle(poison, refused)  # nothing went meanwhile: it may concern all again
     assert settlement.suspension.active(now)
+
+
+def test_a_hand_over_that_a_full_disk_refuses_costs_root_s_mail_no_time(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was asked: the mail goes directly at the next look, not after the three minutes of a unit that never came."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    now = time.time()
+    runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.SENT)), events, threading.Event(), world(lambda: now))
+    runner._index.scan()
+    (message,) = runner._index
+
+    def full(*_: object, **__: object) -> None:
+        raise SpoolError("the disk is full")
+
+    monkeypatch.setattr(journal, "append", full)
+    envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=now)
+    runner._settlement.settle_root_part(message, Decision(RootPart.ASK, envelope))
+    assert given_up(message.history, now)
+    assert message.not_before <= now

@@ -20,9 +20,9 @@ def late(seconds: float) -> str:
 
 
 def test_a_late_mail_says_so_at_its_top() -> None:
-    """From 15 minutes on: when it was handed in, and how much later it was sent."""
+    """From 15 minutes on: when it was submitted, and how much later it was sent."""
     assert "Late:" not in late(899)
-    assert "Late: handed in on pve1 at 2026-06-30 " in late(901)
+    assert "Delayed: submitted on pve1 at 2026-06-30 " in late(901)
     assert "sent 15 minutes later." in late(901)
     assert "sent 3 days 2 hours later." in late(3 * 86400 + 2 * 3600 + 120)
 

@@ -1,4 +1,4 @@
-"""The MIME form: to the byte what was handed in, but for what must differ."""
+"""The MIME form: to the byte what was submitted, but for what must differ."""
 
 import email
 import email.policy

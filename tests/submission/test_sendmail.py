@@ -57,7 +57,7 @@ def test_the_umask_of_the_caller_changes_nothing(host: Host, umask: int) -> None
         (["-bd"], b"", 64, "no SMTP daemon"),
         (["-odq", "a@x\nBcc: b@y"], b"x", 65, "control character 0x0a"),
         (["-odq", "-f", "a\x1bb", "root"], b"x", 65, "control character 0x1b"),
-        (["-odq", "@"], b"x", 65, "no recipient is an address"),
+        (["-odq", "@"], b"x", 65, "none of the recipients is a valid address"),
     ],
 )
 def test_refusals_queue_nothing_and_say_why_once(host: Host, argv: list[str], stdin: bytes, status: int, says: str) -> None:
