@@ -6,8 +6,12 @@ The fast path uses this, so it imports next to nothing. Both raise OSError, whos
 import errno
 import os
 
-NOT_PLAIN = errno.ELOOP
-"""The error of what is no plain file: a link (as O_NOFOLLOW has it), a FIFO, a directory, a device."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NOT_PLAIN = errno.ELOOP  # the error of what is no plain file: a link (as O_NOFOLLOW has it), a FIFO, a directory, a device
+JSON_LIMIT = 1 << 20  # bytes of a JSON file of our own
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -29,6 +33,17 @@ def read_plain(path: str, limit: int, *, dir_fd: int | None = None) -> bytes:
     """The first `limit` bytes of a plain file."""
     with open(open_plain(path, dir_fd=dir_fd), "rb") as file:
         return file.read(limit)
+
+
+def read_json(path: object) -> "dict[str, Any]":
+    """The object in a JSON file of our own; empty where the file is absent or damaged: then what it knew is learnt again."""
+    import json
+
+    try:
+        value = json.loads(read_plain(str(path), JSON_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def read_tail(path: str, limit: int, *, dir_fd: int | None = None) -> bytes:

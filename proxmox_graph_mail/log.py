@@ -20,10 +20,8 @@ ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 """Severities of RFC 5424, 6.2.1."""
 
 FACILITY_MAIL = 2 << 3
-LIMIT = 2000
-"""Bytes of a line; RFC 3164 asks receivers for 1024, journald and rsyslog take more."""
-TIMEOUT = 1.0
-"""Seconds a full or hung syslog socket may cost."""
+LIMIT = 2000  # bytes of a line; RFC 3164 asks receivers for 1024, journald and rsyslog take more
+TIMEOUT = 1.0  # seconds a full or hung syslog socket may cost
 
 _program = "proxmox-graph-mail"
 _echo = False

@@ -9,14 +9,11 @@ HOST_SETTINGS = "/etc/proxmox-graph-mail.conf"
 CLUSTER_SETTINGS = "/etc/pve/priv/proxmox-graph-mail.conf"
 """One file for a whole cluster. Only root opens it; everybody else reads `cluster_copy`."""
 EXAMPLE_SETTINGS = "/usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.example"
-CERTIFICATE = "/etc/proxmox-graph-mail.pem"
-"""Key and certificate that `setup --certificate` makes."""
-CREDENTIAL_STORES = ("/etc/credstore", "/etc/credstore.encrypted")
-"""systemd-creds(1)."""
+CERTIFICATE = "/etc/proxmox-graph-mail.pem"  # key and certificate that `setup --certificate` makes
+CREDENTIAL_STORES = ("/etc/credstore", "/etc/credstore.encrypted")  # systemd-creds(1)
 PACKAGE_RUN = "/run/proxmox-graph-mail"
 SENDMAIL = "/usr/sbin/sendmail"
-PACKAGE = os.path.dirname(os.path.abspath(__file__))
-"""This package's own directory."""
+PACKAGE = os.path.dirname(os.path.abspath(__file__))  # this package's own directory
 
 
 def spool() -> str:

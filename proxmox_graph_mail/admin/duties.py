@@ -27,10 +27,8 @@ from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.intake import store
 
-WAITING = 86400.0
-"""Seconds in the queue after which a message is reported."""
-FAILED = 3600.0
-"""Seconds after which one that failed is: whoever sent it may be looking at it now."""
+WAITING = 86400.0  # seconds in the queue after which a message is reported
+FAILED = 3600.0  # seconds after which one that failed is: whoever sent it may be looking at it now
 SHOWN = 50
 
 
@@ -47,10 +45,10 @@ class Duties:
         """Do what is due. Whatever is wrong, it raises nothing: mail goes on."""
         try:
             settings = load()
-            said = self._read()
+            said = files.read_json(self._path)
             now = said | self._credential(settings, said) | self._report(settings, said)
             if now != said:
-                self._write(now)
+                files.replace(str(self._path), json.dumps(now).encode())
         except (MailError, OSError) as error:
             log.line(f"the daily duties failed: {error}", log.WARNING)
 
@@ -108,16 +106,6 @@ class Duties:
         header = f"Subject: {subject}\nTo: {', '.join(people)}\nAuto-Submitted: auto-generated\n"
         message = f'{header}Content-Type: text/plain; charset="utf-8"\n\n{body}'
         store(self._spool, envelope, [message.encode("utf-8", "replace")], quota=False)
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            found = json.loads(files.read_plain(str(self._path), 1 << 16))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _write(self, now: dict[str, Any]) -> None:
-        files.replace(str(self._path), json.dumps(now).encode())
 
 
 def messages(number: int) -> str:

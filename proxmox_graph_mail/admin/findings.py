@@ -28,10 +28,8 @@ from proxmox_graph_mail.submission import mailq
 OK, WARN, FAIL = "ok", "warn", "fail"
 SKEW_WARN, SKEW_FAIL = 60.0, 300.0
 """Seconds this clock may be off; Entra allows an assertion five minutes."""
-OLD = 3600.0
-"""Seconds in the queue after which a mail is worth a word."""
-EXPIRY_WARN = 60
-"""Days before a credential's end from which it is worth one."""
+OLD = 3600.0  # seconds in the queue after which a mail is worth a word
+EXPIRY_WARN = 60  # days before a credential's end from which it is worth one
 
 
 @dataclass(frozen=True, slots=True)

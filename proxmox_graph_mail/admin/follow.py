@@ -12,10 +12,8 @@ from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.watch import Watch
 
-PATIENCE = 60.0
-"""Seconds to wait for an outcome; an attempt gives its reason within 30."""
-LOOK_AGAIN = 5.0
-"""Seconds after which to look although nothing was heard."""
+PATIENCE = 60.0  # seconds to wait for an outcome; an attempt gives its reason within 30
+LOOK_AGAIN = 5.0  # seconds after which to look although nothing was heard
 
 
 class Leg:

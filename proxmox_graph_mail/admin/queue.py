@@ -32,12 +32,9 @@ app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-RUNNER_SILENCE = 5.0
-"""Seconds without a change in the queue after which `flush` looks whether there still is a runner."""
-RUNNER_START = 30.0
-"""Seconds a runner that systemd was told to start may take; it alone may have the credential (systemd-creds)."""
-SHOW_LIMIT = 64 << 10
-"""Bytes of a message that `show` reads for its header."""
+RUNNER_SILENCE = 5.0  # seconds without a change in the queue after which `flush` looks whether there still is a runner
+RUNNER_START = 30.0  # seconds a runner that systemd was told to start may take; it alone may have the credential (systemd-creds)
+SHOW_LIMIT = 64 << 10  # bytes of a message that `show` reads for its header
 
 
 @app.command("list")

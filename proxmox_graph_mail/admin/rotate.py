@@ -44,14 +44,10 @@ from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.settings import Settings
 
-DUE = 30
-"""Days before the end from which the timer renews."""
-GRACE = 86400.0
-"""Seconds for which the old key stays registered: what is in flight, and replicas of Entra, may still need it."""
-REPLICATION = 120.0
-"""Seconds to wait until every part of Entra knows a new key."""
-AGAIN = 5.0
-"""Seconds between two looks."""
+DUE = 30  # days before the end from which the timer renews
+GRACE = 86400.0  # seconds for which the old key stays registered: what is in flight, and replicas of Entra, may still need it
+REPLICATION = 120.0  # seconds to wait until every part of Entra knows a new key
+AGAIN = 5.0  # seconds between two looks
 
 
 def rotate(
@@ -224,11 +220,7 @@ def _certificate(path: Path) -> certificate.Known:
 
 
 def _keys(path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(files.read_plain(f"{path}.keys.json", 1 << 16))
-    except (OSError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return {key: str(value) for key, value in files.read_json(f"{path}.keys.json").items()}
 
 
 def _remember(path: Path, added: certificate.Known, key_id: str) -> None:

@@ -24,8 +24,7 @@ from proxmox_graph_mail.spool.lock import owns_lock
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake
 
-IDLE = 300.0
-"""Seconds with an empty queue after which the runner leaves; systemd starts it again at the next mail."""
+IDLE = 300.0  # seconds with an empty queue after which the runner leaves; systemd starts it again at the next mail
 
 
 def run(*, once: bool = False, idle: float = IDLE, lock_fd: int = -1) -> int:

@@ -10,8 +10,7 @@ from proxmox_graph_mail.delivery.credential_end import when
 from proxmox_graph_mail.errors import EX_OK, MailError
 from proxmox_graph_mail.log import duration, printable
 
-OLD = 3600
-"""Seconds in the queue from which Nagios warns."""
+OLD = 3600  # seconds in the queue from which Nagios warns
 EXPIRY_WARNING, EXPIRY_CRITICAL = 30, 7
 """Days before the credential's end from which Nagios warns, and cries."""
 

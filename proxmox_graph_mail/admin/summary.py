@@ -13,21 +13,16 @@ from typing import Any
 
 from proxmox_graph_mail import files, paths
 
-LIMIT = 1 << 16
-"""Bytes of the file."""
 _PREFIXES = ("GRAPH_", "MAIL_", "QUEUE_", "CREDENTIAL", "ALARM_", "HTTPS_PROXY", "NO_PROXY", "PROXMOX_GRAPH_MAIL_")
 
 
 def settings_summary() -> dict[str, Any]:
     """`error` (a sentence, or None), `fingerprint`, `sender`, and the credential's `kind` and `ends` (RFC 3339 date, or None)."""
     path = f"{paths.state()}/summary.json"
-    try:
-        kept = json.loads(files.read_plain(path, LIMIT))
-        if kept["mark"] == _mark(kept["files"]):
-            found: dict[str, Any] = kept["summary"]
-            return found
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # none yet, or not ours
+    kept = files.read_json(path)
+    if kept and kept.get("mark") == _mark(kept.get("files", [])):
+        known: dict[str, Any] = kept["summary"]
+        return known
     named, summary = _made()
     try:
         owner = os.stat(paths.state())

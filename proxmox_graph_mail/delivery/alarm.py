@@ -12,18 +12,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from proxmox_graph_mail import files, log
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.log import duration
 
-HELD_PATIENCE = 900.0
-"""Seconds of refusals."""
-NETWORK_PATIENCE = 3600.0
-"""Seconds without a connection, or of throttling: such things pass by themselves."""
-CRIT = 2
-"""RFC 5424 6.2.1."""
+HELD_PATIENCE = 900.0  # seconds of refusals
+NETWORK_PATIENCE = 3600.0  # seconds without a connection, or of throttling: such things pass by themselves
+CRIT = 2  # RFC 5424 6.2.1
 
 
 class Alarm:
@@ -32,7 +28,7 @@ class Alarm:
     def __init__(self, state: Path, tell: Callable[[str], None]) -> None:
         self._path = state / "alarm.json"
         self._tell = tell
-        self._now = _read(self._path)
+        self._now = files.read_json(self._path)
         self._met = False  # a refusal in this process: what an earlier one met may have passed while the host was off
 
     def refused(self, outcome: Outcome, now: float) -> None:
@@ -110,13 +106,5 @@ class Alarm:
 
 def raised(state: Path) -> str | None:
     """The reason of the alarm that was given and is not over; None without one."""
-    now = _read(state / "alarm.json")
+    now = files.read_json(state / "alarm.json")
     return str(now.get("reason")) if now.get("raised") else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(files.read_plain(str(path), 1 << 16))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

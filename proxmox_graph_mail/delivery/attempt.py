@@ -24,8 +24,7 @@ from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.spool.journal import NEW, History
 from proxmox_graph_mail.spool.store import Spool
 
-BEGINNING = 1 << 20
-"""Bytes that are read of what is larger than PARSE_LIMIT."""
+BEGINNING = 1 << 20  # bytes that are read of what is larger than PARSE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

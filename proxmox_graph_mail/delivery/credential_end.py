@@ -2,12 +2,9 @@
 
 from datetime import date
 
-FIRST = 60
-"""Days before the end from which it is said."""
-STAGES = (60, 30, 14)
-"""Days before the end at which a mail says it once; from the last week on, one a day."""
-FOOTER = 14
-"""Days before the end from which every mail has a line about it."""
+FIRST = 60  # days before the end from which it is said
+STAGES = (60, 30, 14)  # days before the end at which a mail says it once; from the last week on, one a day
+FOOTER = 14  # days before the end from which every mail has a line about it
 NAMES = {"secret": "client secret", "certificate": "client certificate"}
 
 

@@ -17,8 +17,7 @@ MIME_REFUSED = (
     "UnableToDeserializePostBody", "ErrorInvalidRecipients", "RequestBodyRead",
 )  # fmt: skip
 """Codes by which Graph refuses a message in its MIME form that it may take as JSON."""
-PARSE_LIMIT = 210 << 20
-"""Bytes of a message that is taken apart whole: the 150 MB that a mailbox may send at most, in base64."""
+PARSE_LIMIT = 210 << 20  # bytes of a message that is taken apart whole: the 150 MB that a mailbox may send at most, in base64
 
 
 @dataclass(frozen=True, slots=True)

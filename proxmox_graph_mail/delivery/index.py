@@ -17,8 +17,7 @@ from proxmox_graph_mail.spool.in_flight import InFlight
 from proxmox_graph_mail.spool.journal import NEW, Event, History
 from proxmox_graph_mail.spool.store import FARTHEST, Entry, Spool
 
-DEATHS = 5
-"""Deaths of the runner with a message in hand after which the message is held."""
+DEATHS = 5  # deaths of the runner with a message in hand after which the message is held
 _SAME = 0.001
 """Seconds by which a file's time may differ from what was written, by rounding."""
 

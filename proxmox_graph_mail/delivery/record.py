@@ -14,8 +14,7 @@ from typing import Any
 
 from proxmox_graph_mail.files import open_plain, read_plain
 
-LIMIT = 2 << 20
-"""Bytes of the newer half; some 6,000 outcomes."""
+LIMIT = 2 << 20  # bytes of the newer half; some 6,000 outcomes
 SHOWN_RECIPIENTS = 20
 SUBJECT_LIMIT = 200
 _FIELDS: dict[str, Any] = {

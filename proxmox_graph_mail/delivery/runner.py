@@ -30,8 +30,7 @@ SENDERS = 4
 """Messages in flight at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
 LARGE = 10 << 20
 """Bytes of a message from which only one is in hand at a time: taken apart, each takes some five times its size of memory."""
-LONGEST_SLEEP = 600.0
-"""Seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may."""
+LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
 
 
 class Runner:

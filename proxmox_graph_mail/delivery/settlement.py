@@ -26,8 +26,7 @@ from proxmox_graph_mail.spool.store import Spool
 
 SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
-PROXMOX = "proxmox-mail-forward"
-"""Who takes root's mail in Graph's place."""
+PROXMOX = "proxmox-mail-forward"  # who takes root's mail in Graph's place
 
 
 @dataclass(frozen=True, slots=True)

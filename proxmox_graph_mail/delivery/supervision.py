@@ -11,8 +11,7 @@ from collections.abc import Mapping, MutableMapping
 
 from proxmox_graph_mail.log import printable
 
-STATUS_LIMIT = 300
-"""Characters of the line; `systemctl status` shows it on one."""
+STATUS_LIMIT = 300  # characters of the line; `systemctl status` shows it on one
 
 
 class Supervision:

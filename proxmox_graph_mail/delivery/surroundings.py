@@ -11,10 +11,8 @@ from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.upkeep import foreign, sweep
 
-CLOCK_STEP = 60.0
-"""Seconds by which the clock may be slewed without notice."""
-UPKEEP = 86400.0
-"""Seconds between two looks at what others left in the spool."""
+CLOCK_STEP = 60.0  # seconds by which the clock may be slewed without notice
+UPKEEP = 86400.0  # seconds between two looks at what others left in the spool
 
 
 def since_boot() -> float:

@@ -18,8 +18,7 @@ from proxmox_graph_mail.graph.credential import Token
 from proxmox_graph_mail.graph.request import Graph, json_object
 
 AUDIENCE = "00000002-0000-0000-c000-000000000000"
-PROOF_LIFE = 600
-"""Seconds."""
+PROOF_LIFE = 600  # seconds
 WHERE = "the portal shows it under App registrations, the app, Overview, as Object ID (not under Enterprise applications)"
 """Where GRAPH_OBJECT_ID is found."""
 _NO_REGISTRATION = f"there is no app registration with this Object ID: correct GRAPH_OBJECT_ID; {WHERE}"

@@ -9,10 +9,8 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-KEY_BITS = 3072
-"""NIST SP 800-57 Part 1: enough beyond 2030; Entra takes RSA alone for PS256."""
-LIFE = 730
-"""Days; tenants limit it to two years more often than to anything else."""
+KEY_BITS = 3072  # NIST SP 800-57 Part 1: enough beyond 2030; Entra takes RSA alone for PS256
+LIFE = 730  # days; tenants limit it to two years more often than to anything else
 
 
 @dataclass(frozen=True, slots=True)

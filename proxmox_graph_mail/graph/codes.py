@@ -157,8 +157,7 @@ ENTRA: dict[int, Row] = {
 }
 """AADSTS codes of Entra's token endpoint."""
 
-LOOP_PAUSE = 60.0
-"""Seconds to wait at least after AADSTS50196."""
+LOOP_PAUSE = 60.0  # seconds to wait at least after AADSTS50196
 
 THROTTLING = frozenset(
     ("ApplicationThrottled", "TooManyRequests", "ErrorServerBusy", "ServiceUnavailable", "serviceNotAvailable",
@@ -167,8 +166,7 @@ THROTTLING = frozenset(
 """Codes that every other request would meet too."""
 NOT_PERMITTED = ("ErrorAccessDenied", "NoPermissionsInAccessToken")
 """Codes that say: this app lacks the permission for this request."""
-GATEWAY = (500, 502, 504)
-"""HTTP statuses of a gateway that may have passed the request on, whatever its code says."""
+GATEWAY = (500, 502, 504)  # HTTP statuses of a gateway that may have passed the request on, whatever its code says
 _AADSTS = re.compile(r"AADSTS(\d{4,8})")
 
 

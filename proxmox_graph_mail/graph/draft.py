@@ -25,12 +25,9 @@ from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
 from proxmox_graph_mail.graph.request import Graph, json_object, request_id
 from proxmox_graph_mail.message.mail import Attachment
 
-SESSION_FROM = 3_000_000
-"""Bytes from which an attachment needs an upload session."""
-RANGE = 12 * 320 * 1024
-"""Bytes of one range: below 4 MB, and a multiple of 320 KiB as all ranges but the last must be."""
-RESUMPTIONS = 5
-"""Tries without progress after which an upload is given up."""
+SESSION_FROM = 3_000_000  # bytes from which an attachment needs an upload session
+RANGE = 12 * 320 * 1024  # bytes of one range: below 4 MB, and a multiple of 320 KiB as all ranges but the last must be
+RESUMPTIONS = 5  # tries without progress after which an upload is given up
 TOO_LARGE = Outcome(Status.HELD, "to send it whole, raise the mailbox's limit (Set-Mailbox -MaxSendSize)", NOT_WHOLE)
 NO_PERMISSION = Outcome(Status.HELD, "to send it whole, grant the application permission Mail.ReadWrite", NOT_WHOLE)
 

@@ -15,12 +15,9 @@ from dataclasses import dataclass, replace
 from proxmox_graph_mail.graph import page
 from proxmox_graph_mail.message.mail import Attachment, Mail
 
-BODY_LIMIT = 400_000
-"""Bytes that a cut body takes at most in the request: some 5,000 lines of a log."""
-WORTHWHILE = 0.9
-"""A compressed attachment must be smaller than this part of the plain one."""
-NAMED = 20
-"""Attachments that the note names one by one."""
+BODY_LIMIT = 400_000  # bytes that a cut body takes at most in the request: some 5,000 lines of a log
+WORTHWHILE = 0.9  # A compressed attachment must be smaller than this part of the plain one
+NAMED = 20  # attachments that the note names one by one
 
 _TEXT_LIKE = re.compile(
     r"text/|message/|application/(?:json|xml|sql|x-sh|javascript|yaml|x-ndjson|.*\+xml|.*\+json)", re.IGNORECASE

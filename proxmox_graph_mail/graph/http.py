@@ -21,10 +21,8 @@ TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=60.0)
 """Seconds. Reading waits for Exchange to take the message, which it does within seconds or hardly at all."""
 KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept: shorter than Microsoft's front doors keep theirs, so that theirs never ends first."""
-ANSWER_LIMIT = 1 << 20
-"""Bytes read of an answer; a token is 3 kB, an error 1 kB."""
-ANSWER_TIME = 60.0
-"""Seconds in which an answer's content must come, however it dribbles."""
+ANSWER_LIMIT = 1 << 20  # bytes read of an answer; a token is 3 kB, an error 1 kB
+ANSWER_TIME = 60.0  # seconds in which an answer's content must come, however it dribbles
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,12 @@ from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients, is_address
 
-REQUEST_LIMIT = 4_000_000
-"""Bytes of a request that Graph takes: 4 MB (large messages go another way)."""
-LARGE = "4 MB"
-"""The same limit in words, for admins; what is encoded in base64 (attachments) meets it at 3 MB of its own."""
-RECIPIENT_LIMIT = 500
-"""Recipients of one message, Exchange Online's default."""
-SUBJECT_LIMIT = 255
-"""Characters of a subject (PidTagSubject)."""
+REQUEST_LIMIT = 4_000_000  # bytes of a request that Graph takes: 4 MB (large messages go another way)
+LARGE = "4 MB"  # the same limit in words, for admins; what is encoded in base64 (attachments) meets it at 3 MB of its own
+RECIPIENT_LIMIT = 500  # recipients of one message, Exchange Online's default
+SUBJECT_LIMIT = 255  # characters of a subject (PidTagSubject)
 HEADER_LIMIT = 5
-LATE = 900.0
-"""Seconds after which a mail says at its top that it is late."""
+LATE = 900.0  # seconds after which a mail says at its top that it is late
 
 _HEADER_NAME = re.compile(r"[xX]-[!-9;-~]+")
 _NOT_PASSED_ON = re.compile(

@@ -22,8 +22,7 @@ from proxmox_graph_mail.message.mail import Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients
 from proxmox_graph_mail.rfc822.header import field_name, split, written_fields
 
-MIME_LIMIT = 2_200_000
-"""Bytes of a message in MIME form: base64 makes 3 MB of it, and Graph is known to refuse what is larger."""
+MIME_LIMIT = 2_200_000  # bytes of a message in MIME form: base64 makes 3 MB of it, and Graph is known to refuse what is larger
 MAX_DEPTH = 50
 
 _REPLACED = frozenset(

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from proxmox_graph_mail import files
 
-MEMORY = 86400.0
-"""Seconds after which it is asked again."""
+MEMORY = 86400.0  # seconds after which it is asked again
 MAIL_READ_WRITE = "Mail.ReadWrite"
 MAIL_READ_BASIC = "Mail.ReadBasic"
 
@@ -46,12 +45,10 @@ class Permissions:
             self._write()
 
     def _read(self) -> dict[str, float]:
-        try:
-            found = json.loads(files.read_plain(str(self._path), 1 << 16)) if self._path else {}
-            entry = found["refused"] if found.get("key") == self._key else {}
-            return {str(name): float(when) for name, when in entry.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return {}  # missing or damaged: learnt anew
+        known = files.read_json(self._path) if self._path else {}
+        refused = known.get("refused") if known.get("key") == self._key else None
+        entries = refused.items() if isinstance(refused, dict) else ()
+        return {str(name): when for name, when in entries if isinstance(when, int | float)}
 
     def _write(self) -> None:
         if self._path is None:

@@ -16,10 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from proxmox_graph_mail.graph.http import Wire
 
-DNS_PATIENCE = 10.0
-"""Seconds for a name; a resolver's own time limits add up to more."""
-MICROSOFT_CAS = ("microsoft", "digicert")
-"""Who signs the certificates of Microsoft's hosts, in lower case."""
+DNS_PATIENCE = 10.0  # seconds for a name; a resolver's own time limits add up to more
+MICROSOFT_CAS = ("microsoft", "digicert")  # who signs the certificates of Microsoft's hosts, in lower case
 
 
 @dataclass(frozen=True, slots=True)

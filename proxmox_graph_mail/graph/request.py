@@ -25,8 +25,7 @@ from proxmox_graph_mail.graph.retry_after import seconds as retry_after_seconds
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
 
-RETRY_BUDGET = 30.0
-"""Seconds of short retries within one request."""
+RETRY_BUDGET = 30.0  # seconds of short retries within one request
 _CLAIMS = re.compile(r'claims="([^"]+)"')
 
 

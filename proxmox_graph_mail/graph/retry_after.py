@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST = 3600.0
-"""Seconds at most: a header that asks for more is somebody's mistake, and alarms must not wait for it."""
+LONGEST = 3600.0  # seconds at most: a header that asks for more is somebody's mistake, and alarms must not wait for it
 
 
 def seconds(headers: Mapping[str, str], now: datetime | None = None) -> float:

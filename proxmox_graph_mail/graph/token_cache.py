@@ -23,15 +23,11 @@ from proxmox_graph_mail.errors import CredentialError
 from proxmox_graph_mail.graph.credential import Token
 from proxmox_graph_mail.graph.entra import TokenEndpoint
 
-MARGIN = 300.0
-"""Seconds before its end from which a token is renewed."""
+MARGIN = 300.0  # seconds before its end from which a token is renewed
 REFUSAL_MEMORY = 300.0
 """Seconds a refusal is believed without asking again. A changed credential has another key and asks at once."""
 _DISK_TROUBLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-LIMIT = 1 << 20
-"""Bytes of the file."""
-BUSY_MEMORY = 5.0
-"""Seconds a transient failure is believed."""
+BUSY_MEMORY = 5.0  # seconds a transient failure is believed
 
 
 class TokenCache:
@@ -127,21 +123,13 @@ class TokenCache:
             os.close(fd)
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        if self._state is None:
-            return {}
-        try:
-            found = json.loads(files.read_plain(str(self._state / "tokens.json"), LIMIT))
-        except (OSError, ValueError):
-            return {}  # absent, or damaged: then a new token is asked for
-        if not isinstance(found, dict):
-            return {}
-        return {k: v for k, v in found.items() if isinstance(v, dict) and isinstance(v.get("expires"), int | float)}
+        entries = files.read_json(self._state / "tokens.json") if self._state else {}
+        return {k: v for k, v in entries.items() if isinstance(v, dict) and isinstance(v.get("expires"), int | float)}
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
         if self._state is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk must not stop mail: this process has its token, others ask for theirs
+            # A full disk must not stop mail: this process has its token, others ask for theirs.
+            with contextlib.suppress(OSError):
                 files.replace(str(self._state / "tokens.json"), json.dumps(entries).encode())
 
 

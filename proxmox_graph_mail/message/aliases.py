@@ -12,8 +12,7 @@ from pathlib import Path
 
 from proxmox_graph_mail.rfc822.addresses import mailboxes
 
-INCLUDE_LIMIT = 1 << 20
-"""Bytes read of a file that `:include:` names."""
+INCLUDE_LIMIT = 1 << 20  # bytes read of a file that `:include:` names
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from proxmox_graph_mail.rfc822.addresses import mailboxes
 from proxmox_graph_mail.rfc822.header import section_end, start_of_message
 
 PIECE = 1 << 16
-PARAMETER_LIMIT = 4096
-"""Characters read of a header with parameters: the standard library takes quadratic time over them."""
+PARAMETER_LIMIT = 4096  # characters read of a header with parameters: the standard library takes quadratic time over them
 
 
 class _Policy(Compat32):

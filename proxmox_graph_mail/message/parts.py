@@ -14,8 +14,7 @@ from proxmox_graph_mail.message.mail import Attachment
 
 Part = email.message.Message
 
-MAX_PARTS = 2000
-"""Leaves of a message read one by one; what a bomb of parts has beyond is attached as one."""
+MAX_PARTS = 2000  # leaves of a message read one by one; what a bomb of parts has beyond is attached as one
 MAX_DEPTH = 50
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
 

@@ -25,13 +25,11 @@ from urllib.parse import unquote
 
 from proxmox_graph_mail import files, log, paths
 
-LIMIT = 3.0
-"""Seconds that reading may take."""
+LIMIT = 3.0  # seconds that reading may take
 FORWARD_PROGRAMS = ("/usr/libexec/proxmox-mail-forward", "/usr/bin/proxmox-mail-forward")
 """Where PVE 9 and PBS 4, and where their predecessors, keep it."""
 FORWARD_UNIT = "/usr/lib/systemd/system/proxmox-graph-mail-hand-over.path"
-SIZE_LIMIT = 1 << 20
-"""Bytes; pmxcfs takes no larger file."""
+SIZE_LIMIT = 1 << 20  # bytes; pmxcfs takes no larger file
 _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from proxmox_graph_mail.errors import ProxmoxError
 
-PATIENCE = 60.0
-"""Seconds a command of Proxmox's may take; pmxcfs waits 10 for a lock."""
+PATIENCE = 60.0  # seconds a command of Proxmox's may take; pmxcfs waits 10 for a lock
 LOCAL_SMTP = ("127.0.0.1", "::1", "localhost")
 COMMENT = "through Microsoft 365, by proxmox-graph-mail"
 

@@ -6,8 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-PATIENCE = 15.0
-"""Seconds."""
+PATIENCE = 15.0  # seconds
 UNITS = ("proxmox-graph-mail.socket", "proxmox-graph-mail.path", "proxmox-graph-mail-submit.socket")
 """What must be active for mail to be taken and sent."""
 

@@ -10,8 +10,7 @@ Understood (RFC 5322 3.4, 4.4, and what sendmail, Postfix and exim take besides)
 and semicolons as separators.
 """
 
-WORD_LIMIT = 2000
-"""Characters of an encoded word at most; RFC 2047 allows 75, real senders do not care."""
+WORD_LIMIT = 2000  # characters of an encoded word at most; RFC 2047 allows 75, real senders do not care
 
 
 def mailboxes(text: str) -> list[tuple[str, str]]:

@@ -5,8 +5,7 @@ The one splitter: `sendmail -t`, the parser and the MIME form use it, so that al
 
 from proxmox_graph_mail.rfc822.addresses import addresses
 
-HEADER_LIMIT = 4 << 20
-"""Bytes of header `-t` reads before it stops looking for the blank line; no real header comes near."""
+HEADER_LIMIT = 4 << 20  # bytes of header `-t` reads before it stops looking for the blank line; no real header comes near
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc")
 _RESENT_FIELDS = (b"resent-to", b"resent-cc", b"resent-bcc")

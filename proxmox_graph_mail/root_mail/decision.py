@@ -16,8 +16,7 @@ from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.spool.journal import History
 from proxmox_graph_mail.spool.store import Spool
 
-PATIENCE = 180.0
-"""Seconds after which the queue runner no longer waits for a hand-over, and sends the mail directly."""
+PATIENCE = 180.0  # seconds after which the queue runner no longer waits for a hand-over, and sends the mail directly
 ASKED = "being handed to Proxmox's notification system"
 DONE = "handed to Proxmox's notification system"
 

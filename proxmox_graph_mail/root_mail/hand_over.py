@@ -31,10 +31,8 @@ from proxmox_graph_mail.spool.journal import Event
 from proxmox_graph_mail.spool.store import Spool, is_id
 from proxmox_graph_mail.spool.wake import wake
 
-LIMIT = 60.0
-"""Seconds that proxmox-mail-forward may take; a target's own time limit is 10."""
-SIZE_LIMIT = 300 << 20
-"""Bytes of a message; sendmail takes less."""
+LIMIT = 60.0  # seconds that proxmox-mail-forward may take; a target's own time limit is 10
+SIZE_LIMIT = 300 << 20  # bytes of a message; sendmail takes less
 UNREMOVABLE_PAUSE = 10.0
 """Seconds to wait where a finished hand-over cannot be removed (a read-only disk), lest systemd start us in a circle."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

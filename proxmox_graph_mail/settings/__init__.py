@@ -19,8 +19,7 @@ __all__ = [
     "source", "values_of",
 ]  # fmt: skip
 
-KEYS = frozenset(Settings.model_fields)
-"""Every key, in lower case."""
+KEYS = frozenset(Settings.model_fields)  # every key, in lower case
 _HINTS = {"missing": "it is not set", "extra_forbidden": "unknown key"}
 
 

@@ -19,8 +19,7 @@ from dotenv.parser import parse_stream
 from proxmox_graph_mail import paths
 
 _OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL|ALARM)_\w*", re.IGNORECASE)
-LIKENESS = 0.7
-"""From which a key that is none of ours is a typo of one."""
+LIKENESS = 0.7  # from which a key that is none of ours is a typo of one
 ENVIRONMENT = "the environment"
 
 

@@ -9,8 +9,7 @@ from _json import encode_basestring_ascii as _quote  # json imports re, a third 
 from proxmox_graph_mail.errors import DataError
 
 VERSION = 1
-LINE_LIMIT = 2 << 20
-"""Bytes of the first line at most: room for some 30,000 recipients."""
+LINE_LIMIT = 2 << 20  # bytes of the first line at most: room for some 30,000 recipients
 
 
 class Envelope:
@@ -54,8 +53,7 @@ class Envelope:
         return f"Envelope({self.encode().decode().strip()})"
 
 
-UID_WITHIN = 100
-"""Bytes of the first line that hold the uid: it stands before anything that a user chose."""
+UID_WITHIN = 100  # bytes of the first line that hold the uid: it stands before anything that a user chose
 
 
 def uid_of(beginning: bytes) -> int:

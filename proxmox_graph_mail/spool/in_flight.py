@@ -9,8 +9,7 @@ import os
 from proxmox_graph_mail.files import open_plain, read_plain
 from proxmox_graph_mail.spool.store import is_id
 
-LIMIT = 1 << 16
-"""Bytes read of it."""
+LIMIT = 1 << 16  # bytes read of it
 
 
 class InFlight:

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 from proxmox_graph_mail.files import NOT_PLAIN, open_plain, read_tail
 from proxmox_graph_mail.spool.incoming import translated
 
-TAIL = 4 << 20
-"""Bytes read of a journal, from its end."""
-ROUNDS = 2
-"""Rounds whose time is remembered: with the present one they are three (delivery/schedule.py, MIN_ROUNDS)."""
+TAIL = 4 << 20  # bytes read of a journal, from its end
+ROUNDS = 2  # rounds whose time is remembered: with the present one they are three (delivery/schedule.py, MIN_ROUNDS)
 
 ATTEMPT, PASSED_OVER, HAND_OVER = "attempt", "passed over", "hand-over"
 """Kinds of events: it was tried; it was put off without being tried, for a reason that others met; root's part of it

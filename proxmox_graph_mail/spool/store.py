@@ -14,10 +14,8 @@ from proxmox_graph_mail.spool.incoming import Incoming, sync_directory, translat
 
 ID_LETTERS = frozenset("0123456789ABCDEF")
 ID_LENGTH = 18
-KEPT_AGE = 30 * 86400
-"""Seconds for which the original of a mail that was sent smaller is kept."""
-FARTHEST = 86400.0
-"""Seconds ahead that a next attempt may lie. What claims more was written under a wrong clock, and is due."""
+KEPT_AGE = 30 * 86400  # seconds for which the original of a mail that was sent smaller is kept
+FARTHEST = 86400.0  # seconds ahead that a next attempt may lie. What claims more was written under a wrong clock, and is due.
 
 
 def is_id(name: str) -> bool:

@@ -10,8 +10,7 @@ import os
 from proxmox_graph_mail.files import open_plain
 from proxmox_graph_mail.spool.store import KEPT_AGE, Spool, is_id
 
-LEFTOVER_AGE = 600
-"""Seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed."""
+LEFTOVER_AGE = 600  # seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed
 
 
 def foreign(spool: Spool) -> list[str]:

@@ -78,9 +78,7 @@ def parse(name: str, argv: list[str]) -> Invocation:
     if "--" not in argv[:at]:
         for operand in asked.operands:
             if operand.startswith("-") and len(operand) > 1:
-                raise UsageError(
-                    f"{operand}: options must come before the recipients; put -- before a recipient with -"
-                )
+                raise UsageError(f"{operand}: options must come before the recipients; put -- before a recipient with -")
     if asked.mode == RUN_QUEUE and asked.operands:
         raise UsageError("-q runs the queue and takes no recipients")
     return asked

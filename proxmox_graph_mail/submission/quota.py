@@ -19,12 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-MESSAGES = 5000
-"""Of one user at a time; at Exchange Online's 30 messages a minute they take some three hours."""
-AT_ONCE = 16
-"""Messages that one user can have on their way in (the submit socket's MaxConnectionsPerSource)."""
-STEP = 1 << 20
-"""Bytes of a growing message after which the disk is looked at again."""
+MESSAGES = 5000  # of one user at a time; at Exchange Online's 30 messages a minute they take some three hours
+AT_ONCE = 16  # messages that one user can have on their way in (the submit socket's MaxConnectionsPerSource)
+STEP = 1 << 20  # bytes of a growing message after which the disk is looked at again
 
 
 def measured(spool: Spool, uid: int, chunks: "Iterable[bytes]") -> "Iterator[bytes]":

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-TOTAL = 60.0
-"""Seconds a whole message may take."""
+TOTAL = 60.0  # seconds a whole message may take
 CHUNK = 1 << 16
 LONGEST_WAIT = 60.0
 RECIPIENT_LIMIT = 5000

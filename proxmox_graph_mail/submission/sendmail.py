@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import NoReturn
 
-INTERACTIVE_WAIT = 60.0
-"""Seconds -odi waits for the outcome; then the mail is queued like any other and the status is 75."""
+INTERACTIVE_WAIT = 60.0  # seconds -odi waits for the outcome; then the mail is queued like any other and the status is 75
 
 
 def main() -> "NoReturn":

@@ -21,8 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-IDLE = 300
-"""Seconds of silence after which the dialogue ends (RFC 5321 4.5.3.2.7)."""
+IDLE = 300  # seconds of silence after which the dialogue ends (RFC 5321 4.5.3.2.7)
 COMMAND_LIMIT = 4096
 RECIPIENT_LIMIT = 5000
 

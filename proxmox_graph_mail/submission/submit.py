@@ -18,15 +18,12 @@ from _struct import pack
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError
 from proxmox_graph_mail.spool.envelope import Envelope
 
-TIMEOUT = 10.0
-"""Seconds each step may take: a receiver's start, sending a chunk, the answer (which waits for two fsyncs)."""
+TIMEOUT = 10.0  # seconds each step may take: a receiver's start, sending a chunk, the answer (which waits for two fsyncs)
 BUSY = 60.0
 """Seconds in which a connection is made anew, where the socket is there but has no receiver for us: 200 mails of one user at
 once take some 10 s."""
-ROOT_BUSY = 10.0
-"""The same for root (in a sandbox): a minute's hang of Proxmox' HA manager fences the node."""
-ABSENT = 2.0
-"""Seconds in which it is, where the socket is not: an upgrade may be restarting it."""
+ROOT_BUSY = 10.0  # the same for root (in a sandbox): a minute's hang of Proxmox' HA manager fences the node
+ABSENT = 2.0  # seconds in which it is, where the socket is not: an upgrade may be restarting it
 ANSWER_LIMIT = 4096
 
 
