@@ -221,7 +221,7 @@ class Runner:
             except FileNotFoundError as error:
                 if self._spool.due(message.id) is None:
                     continue  # an admin removed it
-                delivery = Delivery(Outcome(Status.TRANSIENT, f"this program misses a file: {error.filename}", "Missing"))
+                delivery = Delivery(Outcome(Status.TRANSIENT, f"a file of this program is missing: {error.filename} (is an upgrade running?)", "Missing"))
             except Exception as error:  # noqa: BLE001 - a mail that breaks us must not stop the others, nor be lost
                 reason = f"this program failed on this message ({type(error).__name__}); please report this"
                 delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))

@@ -276,6 +276,17 @@ def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(
     ]  # fmt: skip
 
 
+def test_a_suspect_that_a_runner_outlived_is_none_any_more(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else three deaths for other reasons, a year apart, would hold a mail."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    assert host.sendmail("-odq", "root").returncode == 0
+    (host.spool / "in-flight").write_text(f"{host.queue()[0]} 2\n")
+    runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.TRANSIENT)), events, threading.Event(), world(time.time))
+    runner.run(once=True)
+    assert len(host.queue()) == 1
+    assert (host.spool / "in-flight").read_text() == ""
+
+
 def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
