@@ -12,7 +12,6 @@ EXAMPLE_SETTINGS = "/usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.exampl
 CERTIFICATE = "/etc/proxmox-graph-mail.pem"  # key and certificate that `setup --certificate` makes
 CREDENTIAL_STORES = ("/etc/credstore", "/etc/credstore.encrypted")  # systemd-creds(1)
 PACKAGE_RUN = "/run/proxmox-graph-mail"
-SENDMAIL = "/usr/sbin/sendmail"
 PACKAGE = os.path.dirname(os.path.abspath(__file__))  # this package's own directory
 
 

@@ -57,7 +57,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def run(
     once: Annotated[bool, typer.Option("--once", help="One pass over what is due, then exit.")] = False,
-    idle: Annotated[float, typer.Option("--idle", min=0, help="Exit after this many seconds with an empty queue.")] = 300.0,
+    idle: Annotated[float, typer.Option("--idle", help="Exit after so many seconds with an empty queue.")] = 300.0,
     lock_fd: Annotated[int, typer.Option("--lock-fd", hidden=True)] = -1,
 ) -> None:
     """Run the queue: send what is due, and stay while anything waits. systemd starts this.

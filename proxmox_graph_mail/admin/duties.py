@@ -23,7 +23,7 @@ from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.settings import Settings, load, source
 from proxmox_graph_mail.spool.envelope import Envelope
-from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.intake import store
 
@@ -80,12 +80,12 @@ class Duties:
         now = time.time()
         listing = mailq.listing(self._spool)
         patience = {"failed": FAILED, "held": FAILED}
-        rows = [row for row in listing if _age(row, now) > patience.get(row["state"], WAITING)]
+        rows = [row for row in listing if now - arrival(row["id"]) > patience.get(row["state"], WAITING)]
         outcomes = [row for row in self._record.read() if row["state"] in ("sent", "held")]
         if not rows or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        lines = [f"Not sent on {host}: {messages(len(rows))} that failed, are held, or have waited for more than a day.", ""]
+        lines = [f"Not sent on {host}: {mailq.messages(len(rows))} that failed, are held, or have waited over a day.", ""]
         for row in rows[:SHOWN]:
             lines += [
                 f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
@@ -94,7 +94,7 @@ class Duties:
         if len(rows) > SHOWN:
             lines.append(f"and {len(rows) - SHOWN} more")
         lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report.", ""]
-        self._submit(settings, f"{host}: {messages(len(rows))} not sent", "\n".join(lines))
+        self._submit(settings, f"{host}: {mailq.messages(len(rows))} not sent", "\n".join(lines))
         return {"report": today}
 
     def _submit(self, settings: Settings, subject: str, body: str) -> None:
@@ -106,15 +106,6 @@ class Duties:
         header = f"Subject: {subject}\nTo: {', '.join(people)}\nAuto-Submitted: auto-generated\n"
         message = f'{header}Content-Type: text/plain; charset="utf-8"\n\n{body}'
         store(self._spool, envelope, [message.encode("utf-8", "replace")], quota=False)
-
-
-def messages(number: int) -> str:
-    """`1 message`, `2 messages`."""
-    return f"{number} message{'' if number == 1 else 's'}"
-
-
-def _age(row: dict[str, Any], now: float) -> float:
-    return now - int(row["id"][:13], 16) / 1e6
 
 
 def _speaks_for_the_cluster() -> bool:

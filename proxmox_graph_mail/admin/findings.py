@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from proxmox_graph_mail import paths
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.admin.connection import Connection, address_book, credential_of, ends, state_directory
+from proxmox_graph_mail.admin.state import STATES
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, MailError, SettingsError
@@ -22,7 +23,7 @@ from proxmox_graph_mail.graph.message import LARGE
 from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.settings import Settings
-from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -206,10 +207,10 @@ def queue() -> Iterator[Finding]:
     spool = Spool()
     mailq.require_access(spool)
     rows = mailq.listing(spool)
-    counts = {state: sum(row["state"] == state for row in rows) for state in ("queued", "deferred", "held", "failed")}
+    counts = {state: sum(row["state"] == state for row in rows) for state in STATES}
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "empty"
     oldest = min((entry.id for entry in spool.scan()), default="")
-    age = time.time() - int(oldest[:13], 16) / 1e6 if oldest else 0.0
+    age = time.time() - arrival(oldest) if oldest else 0.0
     state = FAIL if counts["held"] else WARN if counts["failed"] or age > OLD else OK
     reason = next((row["reason"] for row in rows if row["state"] in ("held", "failed", "deferred") and row["reason"]), "")
     yield Finding(

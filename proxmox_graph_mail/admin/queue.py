@@ -52,8 +52,7 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
 
     Example: proxmox-graph-mail queue show 0656A4B0C1E1290FA3
     """
-    spool = Spool()
-    mailq.require_access(spool)
+    spool = _spool()
     failed = _is_failed(spool, queue_id)
     row = next((row for row in mailq.listing(spool) if row["id"] == queue_id), None)
     if row is None:
@@ -97,8 +96,7 @@ def flush() -> None:
 
     Example: proxmox-graph-mail queue flush
     """
-    spool = Spool()
-    mailq.require_access(spool)
+    spool = _spool()
     become_service_user(spool)
     ids = [entry.id for entry in spool.scan()]
     if not ids:
@@ -128,8 +126,7 @@ def retry(ids: Ids) -> None:
 
     Example: proxmox-graph-mail queue retry ALL
     """
-    spool = Spool()
-    mailq.require_access(spool)
+    spool = _spool()
     become_service_user(spool)
     chosen = _chosen(spool, ids)
     for queue_id in chosen:
@@ -139,7 +136,7 @@ def retry(ids: Ids) -> None:
             spool.defer(queue_id, 0)
     spool.urge()
     wake_or_pass(spool, paths.run())
-    print(f"{_counted(len(chosen))} will be retried now")
+    print(f"{mailq.messages(len(chosen))} will be retried now")
 
 
 @app.command()
@@ -148,22 +145,21 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
 
     Example: proxmox-graph-mail queue remove 0656A4B0C1E1290FA3
     """
-    spool = Spool()
-    mailq.require_access(spool)
+    spool = _spool()
     chosen = _chosen(spool, ids)
     if not chosen:
         print("Nothing to remove")
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"this deletes {_counted(len(chosen))} permanently, without sending; confirm with --yes")
-        typer.confirm(f"Delete {_counted(len(chosen))} permanently, without sending?", abort=True)
+            raise UsageError(f"this deletes {mailq.messages(len(chosen))} permanently, without sending; confirm with --yes")
+        typer.confirm(f"Delete {mailq.messages(len(chosen))} permanently, without sending?", abort=True)
     uid = os.getuid()
     become_service_user(spool)
     for queue_id in chosen:
         spool.remove(queue_id, failed=_is_failed(spool, queue_id))
         log.line(f"{queue_id}: removed unsent by uid={uid}", log.NOTICE)
-    print(f"{_counted(len(chosen))} removed")
+    print(f"{mailq.messages(len(chosen))} removed")
 
 
 @app.command()
@@ -175,8 +171,7 @@ def save(
 
     Example: proxmox-graph-mail queue save 0656A4B0C1E1290FA3 mail.eml
     """
-    spool = Spool()
-    mailq.require_access(spool)
+    spool = _spool()
     path = spool.locate(queue_id)
     if path is None:
         raise DataError(f"{printable(queue_id)}: no such message; it may have been sent unchanged, or removed after 30 days")
@@ -235,6 +230,12 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
             watch.close()
 
 
+def _spool() -> Spool:
+    spool = Spool()
+    mailq.require_access(spool)
+    return spool
+
+
 def _chosen(spool: Spool, ids: list[str]) -> list[str]:
     """The queue IDs named; a name that is none, or not there, is an error before anything is done."""
     known = [entry.id for entry in (*spool.scan(), *spool.scan_failed())]
@@ -244,10 +245,6 @@ def _chosen(spool: Spool, ids: list[str]) -> list[str]:
         if queue_id not in known:
             raise DataError(f"{printable(queue_id)}: no such message; proxmox-graph-mail queue list shows them")
     return list(dict.fromkeys(ids))
-
-
-def _counted(number: int) -> str:
-    return f"{number} message{'' if number == 1 else 's'}"
 
 
 def _is_failed(spool: Spool, queue_id: str) -> bool:

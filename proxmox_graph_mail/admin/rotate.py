@@ -22,7 +22,7 @@ from typing import Annotated
 
 import typer
 
-from proxmox_graph_mail import files, log, settings
+from proxmox_graph_mail import files, log, paths, settings
 from proxmox_graph_mail.admin import settings_file
 from proxmox_graph_mail.admin.ask import secret_from
 from proxmox_graph_mail.admin.connection import Connection, credential_of
@@ -91,7 +91,7 @@ def _rotate_secret(present: Settings, secret_file: Path | None, expires: str) ->
     if fault := settings.fault("CREDENTIAL_EXPIRES", expires) if expires else "":
         raise SettingsError(f"CREDENTIAL_EXPIRES: {fault}")
     place = settings.source().values["graph_client_secret"]
-    if not place.file:
+    if place.file not in map(paths.shown, paths.settings_files()):
         raise UsageError(f"the secret comes from {place.place}: put the new one there")
     who = credential_of(present)
     if reason := _refusal(present, Credential(who.cloud, who.tenant, who.client, "secret", value)):
@@ -213,10 +213,8 @@ def _certificate(path: Path) -> certificate.Known:
     try:
         return certificate.read(_pem(path))
     except ValueError as error:
-        raise FileError(
-            f"{path} is not a PEM file with a private key and its certificate; put a good one there, or move it away and run "
-            "proxmox-graph-mail setup --certificate"
-        ) from error
+        remedy = "put a good one there, or move it away and run proxmox-graph-mail setup --certificate"
+        raise FileError(f"cannot use {path}: {error}; {remedy}") from error
 
 
 def _keys(path: Path) -> dict[str, str]:

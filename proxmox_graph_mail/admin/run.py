@@ -16,7 +16,7 @@ from proxmox_graph_mail.delivery.runner import Runner
 from proxmox_graph_mail.delivery.settlement import Observers
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.surroundings import Surroundings
-from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, UsageError
 from proxmox_graph_mail.proxmox import system
 from proxmox_graph_mail.settings import alarm_command
 from proxmox_graph_mail.spool.lock import lock as take_lock
@@ -24,11 +24,14 @@ from proxmox_graph_mail.spool.lock import owns_lock
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake
 
+LONGEST = 1_000_000_000
 IDLE = 300.0  # seconds with an empty queue after which the runner leaves; systemd starts it again at the next mail
 
 
 def run(*, once: bool = False, idle: float = IDLE, lock_fd: int = -1) -> int:
     """The verb: become the queue runner; the exit status. `lock_fd` is an inherited lock."""
+    if not 0 <= idle <= LONGEST or not -1 <= lock_fd < LONGEST:
+        raise UsageError(f"--idle takes 0 to {LONGEST} seconds")
     log.setup("runner", echo=not os.path.exists(paths.syslog()) or os.isatty(2))
     spool = Spool()
     if lock_fd < 0:

@@ -13,7 +13,7 @@ from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import PrivilegeError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts, system
-from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
 
 STATES = ("queued", "deferred", "held", "failed")
@@ -26,7 +26,7 @@ def state() -> dict[str, Any]:
     refresh_facts()  # an idle node hears of the cluster's new settings when somebody asks, or mail comes
     now = time.time()
     rows = mailq.listing(spool)
-    ages = [now - int(row["id"][:13], 16) / 1e6 for row in rows if row["state"] != "failed"]
+    ages = [now - arrival(row["id"]) for row in rows if row["state"] != "failed"]
     try:
         record = Record(Path(paths.state())).read()
     except PermissionError:

@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from proxmox_graph_mail import files, paths
+from proxmox_graph_mail import __version__, files, paths
 
 _PREFIXES = ("GRAPH_", "MAIL_", "QUEUE_", "CREDENTIAL", "ALARM_", "HTTPS_PROXY", "NO_PROXY", "PROXMOX_GRAPH_MAIL_")
 
@@ -23,11 +23,15 @@ def settings_summary() -> dict[str, Any]:
     if kept and kept.get("mark") == _mark(kept.get("files", [])):
         known: dict[str, Any] = kept["summary"]
         return known
-    named, summary = _made()
+    named, _ = _made()
+    mark = _mark(named)
+    named, summary = _made()  # between two equal marks: what is kept was read from the files that the mark is of
+    if _mark(named) != mark:
+        return summary
     try:
         owner = os.stat(paths.state())
         as_root = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
-        files.replace(path, json.dumps({"mark": _mark(named), "files": named, "summary": summary}).encode(), owner=as_root)
+        files.replace(path, json.dumps({"mark": mark, "files": named, "summary": summary}).encode(), owner=as_root)
     except OSError:
         pass  # not ours to write, or no room: the next one pays again
     return summary
@@ -43,7 +47,9 @@ def _mark(named: list[str]) -> str:
         except OSError as error:
             states.append(f"{path} {error.errno}")
     variables = sorted(f"{name}={value}" for name, value in os.environ.items() if name.upper().startswith(_PREFIXES))
-    return hashlib.sha256("\0".join((str(os.geteuid()), *states, *variables)).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(
+        "\0".join((__version__, str(os.geteuid()), *states, *variables)).encode("utf-8", "surrogateescape")
+    ).hexdigest()
 
 
 def _made() -> tuple[list[str], dict[str, Any]]:

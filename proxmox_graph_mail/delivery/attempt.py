@@ -5,7 +5,7 @@ The message on disk is only read here; what becomes of it is the runner's to set
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,14 +29,15 @@ BEGINNING = 1 << 20  # bytes that are read of what is larger than PARSE_LIMIT
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `reduced` tells
-    that they have less than was submitted, so that the original is kept. `subject`, `size` (bytes) and `uid` are for the record;
-    `relay` is empty for Graph, else who took it in its place."""
+    """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `unclear` those of
+    the request whose answer was unclear; `reduced` tells that they have less than was submitted, so that the original is kept.
+    `subject`, `size` (bytes) and `uid` are for the record; `relay` is empty for Graph, else who took it in its place."""
 
     outcome: Outcome
     arrived: float = 0.0
     to: tuple[str, ...] = ()
     sent_to: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reduced: bool = False
     subject: str = ""
@@ -87,19 +88,23 @@ def send(queue_id: str, envelope: Envelope, data: bytes, size: int, relay: Relay
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         return replace(base, outcome=Outcome(Status.FAILED, reason, "NoRecipient"), to=people.invalid)
-    if _found_in_sent_items(form, to, history):
-        found = Outcome(Status.SENT, "already in Sent Items (the earlier answer was unclear)")
-        return replace(base, outcome=found, sent_to=to, reduced=not fits(mail, REQUEST_LIMIT))
-    return _send_to_all(form, people, set(history.sent_to), base)
+    known = set(history.sent_to)
+    in_sent_items = _sent_items(form, history)
+    if in_sent_items is not None:
+        base = replace(base, outcome=in_sent_items)
+        if in_sent_items.status is not Status.SENT:
+            return base
+        known.update(history.unclear)  # that request reached them; whoever else there is still waits
+    return _send_to_all(form, people, known, base)
 
 
-def _found_in_sent_items(form: Form, to: Sequence[str], history: History) -> bool:
-    """After an uncertain answer, where sent mail is saved: is it there? Not for what went out in several messages of one
-    Message-ID."""
-    if not history.uncertain or history.sent_to or len(to) > RECIPIENT_LIMIT:
-        return False
+def _sent_items(form: Form, history: History) -> Outcome | None:
+    """After an unclear answer, where sent mail is saved: SENT if it is there, another outcome if nothing can be asked now. None
+    where it is not there, or there is nothing to be learnt: of several messages with one Message-ID, which one it is."""
     saved = form.relay.save_to_sent_items or bool(form.raw)
-    return saved and form.relay.mailbox.was_sent(message_id(form.mail, form.circumstances))
+    if not saved or not history.unclear or history.sent_to:
+        return None
+    return form.relay.mailbox.was_sent(message_id(form.mail, form.circumstances))
 
 
 def _send_to_all(form: Form, people: Recipients, known: set[str], base: Delivery) -> Delivery:
@@ -112,6 +117,7 @@ def _send_to_all(form: Form, people: Recipients, known: set[str], base: Delivery
     # Of those who have it already it is not known in which form: then the original is kept, if it may have been smaller.
     outcome, reduced = base.outcome, bool(known) and not fits(form.mail, REQUEST_LIMIT)
     refused: list[str] = []
+    unclear: tuple[str, ...] = ()
     why = "that is not a mail address"
     waiting = _batches(people, known)
     while waiting and outcome.status is Status.SENT:
@@ -127,10 +133,12 @@ def _send_to_all(form: Form, people: Recipients, known: set[str], base: Delivery
         elif outcome.status is Status.SENT:
             reduced = reduced or bool(fitted.notes)
             sent += batch.addresses()
+        elif outcome.status is Status.UNCERTAIN:
+            unclear = batch.addresses()
     if outcome.status is Status.SENT and (missed := (*people.invalid, *refused)):
         reason = f"sent to {' '.join(sent)[:200] or 'nobody'}, but not to {' '.join(missed)[:200]}: {why}"
         outcome = Outcome(Status.FAILED, reason, "InvalidRecipient", request_id=outcome.request_id)
-    return replace(base, outcome=outcome, sent_to=tuple(sent), reduced=reduced)
+    return replace(base, outcome=outcome, sent_to=tuple(sent), unclear=unclear, reduced=reduced)
 
 
 def _batches(people: Recipients, done: set[str], limit: int = RECIPIENT_LIMIT) -> list[Recipients]:

@@ -3,13 +3,12 @@
 from datetime import date
 
 FIRST = 60  # days before the end from which it is said
-STAGES = (60, 30, 14)  # days before the end at which a mail says it once; from the last week on, one a day
 FOOTER = 14  # days before the end from which every mail has a line about it
 NAMES = {"secret": "client secret", "certificate": "client certificate"}
 
 
 def stage(left: int) -> int | None:
-    """Which mail is due with so many days left, as a number that differs from every other's; None while there is none."""
+    """The reminder's stage with so many days left: 60, 30, 14, then each day of the last week and after; None before."""
     if left > FIRST:
         return None
     if left > 14:

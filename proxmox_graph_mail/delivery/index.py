@@ -87,6 +87,8 @@ class Index:
         entries = self._spool.scan()
         known = self._messages
         self._messages = {entry.id: self._seen(entry, known.get(entry.id)) for entry in entries}
+        # What was sent, and could not be removed, is not sent again if its disk goes and comes back.
+        self._messages |= {message.id: message for message in known.values() if message.sent and message.id not in self._messages}
 
     def forget(self, message: Queued) -> None:
         """Its file is gone."""
@@ -109,7 +111,7 @@ class Index:
 
     def _seen(self, entry: Entry, message: Queued | None) -> Queued:
         if message is None:
-            past = journal.read(self._spool.queue, entry.id) if entry.has_journal else NEW
+            past = journal.read(self._spool.queue, entry.id)
             message = Queued(entry.id, self._uid(entry.id), entry.size, entry.due, past, put_off=past.shared)
             message.deaths = self._deaths.pop(entry.id, 0)
             self.any_put_off = self.any_put_off or message.put_off

@@ -22,8 +22,8 @@ class Mailbox(Protocol):
     def send_large(self, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with files, by a way that takes any size; the code NOT_WHOLE says that there is none."""
 
-    def was_sent(self, message_id: str) -> bool:
-        """Is the message in Sent Items, as far as that can be known?"""
+    def was_sent(self, message_id: str) -> Outcome | None:
+        """Is the message in Sent Items? SENT if so, None if not; another outcome where nothing can be asked now."""
 
     def forget_refusals(self) -> None:
         """Ask again what was refused: something may have been mended."""

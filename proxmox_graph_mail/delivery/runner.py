@@ -135,6 +135,7 @@ class Runner:
             self._index.scan()
         except SpoolError as error:
             self._settlement.say_once(str(error))
+            return
         for message in [message for message in self._index if message.sent]:
             self._settlement.remove(message)
 
@@ -220,8 +221,10 @@ class Runner:
                 delivery = future.result()
             except FileNotFoundError as error:
                 if self._spool.due(message.id) is None:
-                    continue  # an admin removed it
-                delivery = Delivery(Outcome(Status.TRANSIENT, f"a file of this program is missing: {error.filename} (is an upgrade running?)", "Missing"))
+                    self._index.forget(message)  # an admin removed it, or the whole queue is gone
+                    continue
+                reason = f"a file of this program is missing: {error.filename} (is an upgrade running?)"
+                delivery = Delivery(Outcome(Status.TRANSIENT, reason, "Missing"))
             except Exception as error:  # noqa: BLE001 - a mail that breaks us must not stop the others, nor be lost
                 reason = f"this program failed on this message ({type(error).__name__}); please report this"
                 delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))

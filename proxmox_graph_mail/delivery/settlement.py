@@ -73,9 +73,8 @@ class Settlement:
         if verdict.state == "sent":
             self._sent(message, delivery)
         else:
-            message.happened(verdict.event)
-            self._index.any_put_off = self._index.any_put_off or message.put_off
             self._write(message, verdict, now)
+            self._index.any_put_off = self._index.any_put_off or message.put_off
         self._observers.on_settled(message.id, verdict.state)
 
     def put_off(self, message: Queued, refusal: Outcome, arrived: float, to: tuple[str, ...]) -> None:
@@ -98,7 +97,7 @@ class Settlement:
         if done:
             self._sent(message, delivery)
         else:
-            self._ask_hand_over(message, verdict)
+            self._write(message, verdict, now)
         self._observers.on_settled(message.id, state)
 
     def remove(self, message: Queued) -> None:
@@ -165,9 +164,11 @@ class Settlement:
                 self.release()
 
     def _write(self, message: Queued, verdict: Verdict, now: float) -> None:
-        """Let the spool agree with the record."""
+        """Let the record, and the spool, agree with the verdict."""
+        event = verdict.event
+        message.happened(event)
         try:
-            journal.append(self._spool.queue, message.id, verdict.event, durable=bool(verdict.event.sent_to))
+            journal.append(self._spool.queue, message.id, event, durable=bool(event.sent_to or event.hand_over))
             if verdict.state == "failed":
                 self._spool.fail(message.id)
                 self._index.forget(message)
@@ -175,21 +176,15 @@ class Settlement:
                 return
             self._spool.defer(message.id, verdict.next_attempt)
             message.due = verdict.next_attempt
+            if event.hand_over:
+                self._spool.ask_hand_over(message.id)
         except SpoolError as error:
             self.say_once(str(error))
-            message.not_before = now + SPOOL_TROUBLE_PAUSE
-
-    def _ask_hand_over(self, message: Queued, verdict: Verdict) -> None:
-        message.happened(verdict.event)
-        try:
-            journal.append(self._spool.queue, message.id, verdict.event, durable=True)
-            self._spool.defer(message.id, verdict.next_attempt)
-            message.due = verdict.next_attempt
-            self._spool.ask_hand_over(message.id)
-        except SpoolError as error:
-            # It would be asked for again and again: it goes directly.
-            self.say_once(str(error))
-            message.happened(verdict.event._replace(hand_over=journal.FAILED))
+            if event.hand_over:  # it would be asked for again and again: it goes directly
+                message.happened(event._replace(hand_over=journal.FAILED))
+                self._defer(message, 0.0)
+            else:
+                message.not_before = now + SPOOL_TROUBLE_PAUSE
 
     def _defer(self, message: Queued, when: float) -> None:
         try:

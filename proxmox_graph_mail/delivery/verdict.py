@@ -17,6 +17,7 @@ from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.journal import Event, History
+from proxmox_graph_mail.spool.store import arrival
 
 SHOWN_RECIPIENTS = 20
 
@@ -59,15 +60,10 @@ def decide(
         when = max(suspended_until, now + 1) if outcome.shared and suspended_until > now else now + wait
     event = Event(
         round(float(now), 3), journal.ATTEMPT if tried else journal.PASSED_OVER, state, outcome.reason, outcome.code, attempts,
-        shared=outcome.shared, uncertain=outcome.status is Status.UNCERTAIN,
+        shared=outcome.shared, unclear=delivery.unclear,
         sent_to=delivery.sent_to,  # all of them: an earlier event may have been lost
     )  # fmt: skip
     return Verdict(state, outcome, attempts, max(now - arrived, 0.0), when, event)
-
-
-def arrival(queue_id: str) -> float:
-    """When a message was submitted, by its queue ID."""
-    return int(queue_id[:13], 16) / 1e6
 
 
 def recorded(queue_id: str, delivery: Delivery, verdict: Verdict, now: float) -> dict[str, Any]:

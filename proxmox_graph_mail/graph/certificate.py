@@ -50,11 +50,12 @@ class Known:
 
 
 def read(pem: bytes) -> Known:
-    """The certificate in the bytes of a PEM file that has its private key too. Raises ValueError if one of them is not there."""
-    certificates = x509.load_pem_x509_certificates(pem)
+    """The certificate in the bytes of a PEM file that has its private key too. Raises ValueError, which says what is wrong."""
     try:
         load_pem_private_key(pem, password=None)
-    except TypeError as error:
-        raise ValueError("the private key wants a password") from error
-    found = certificates[0]
-    return Known(found.public_bytes(Encoding.DER), found.fingerprint(SHA256()).hex(), found.not_valid_after_utc)
+        known = x509.load_pem_x509_certificates(pem)[0]
+    except TypeError:
+        raise ValueError("its private key is encrypted; remove the passphrase") from None
+    except ValueError:
+        raise ValueError("it does not hold both a private key and its certificate, in PEM") from None
+    return Known(known.public_bytes(Encoding.DER), known.fingerprint(SHA256()).hex(), known.not_valid_after_utc)

@@ -12,7 +12,7 @@ Source: Graph, "Attach large files to Outlook messages", "message: send", "attac
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -20,9 +20,9 @@ from urllib.parse import quote, urlsplit
 from proxmox_graph_mail.errors import RequestError
 from proxmox_graph_mail.graph.codes import NOT_PERMITTED, judge
 from proxmox_graph_mail.graph.http import Answer
-from proxmox_graph_mail.graph.message import REQUEST_LIMIT, file_attachment
+from proxmox_graph_mail.graph.message import REQUEST_LIMIT, encoded, file_attachment
 from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
-from proxmox_graph_mail.graph.request import Graph, json_object, request_id
+from proxmox_graph_mail.graph.request import Graph, error_of, json_object, request_id
 from proxmox_graph_mail.message.mail import Attachment
 
 SESSION_FROM = 3_000_000  # bytes from which an attachment needs an upload session
@@ -30,9 +30,6 @@ RANGE = 12 * 320 * 1024  # bytes of one range: below 4 MB, and a multiple of 320
 RESUMPTIONS = 5  # tries without progress after which an upload is given up
 TOO_LARGE = Outcome(Status.HELD, "to send it whole, raise the mailbox's limit (Set-Mailbox -MaxSendSize)", NOT_WHOLE)
 NO_PERMISSION = Outcome(Status.HELD, "to send it whole, grant the application permission Mail.ReadWrite", NOT_WHOLE)
-
-
-Put = Callable[[str, bytes, dict[str, str]], Answer | None]
 
 
 def send_by_draft(graph: Graph, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
@@ -57,22 +54,17 @@ def send_by_draft(graph: Graph, mailbox: str, message: dict[str, Any], files: Se
     try:
         return Outcome(Status.SENT, request_id=request_id(graph.call("POST", f"{draft}/send", expected=202)))
     except RequestError as error:
-        return _after_an_unclear_answer(error, _delete(graph, draft)) if error.uncertain else _settled(error, graph, draft)
-
-
-def _settled(error: RequestError, graph: Graph, draft: str) -> Outcome:
-    """The draft was not sent, and is not wanted any more."""
-    _delete(graph, draft)
-    return _not_sent(error)
+        deleted = _delete(graph, draft)
+        return _after_an_unclear_answer(error, deleted) if error.uncertain else _not_sent(error)
 
 
 def _after_an_unclear_answer(error: RequestError, deleted: RequestError | None) -> Outcome:
     """What the deletion of a draft tells about its being sent."""
     unclear = judge(error)
     if deleted is None:
-        return replace(unclear, status=Status.TRANSIENT, reason=f"{unclear.reason}: not sent, for its draft was still there")
+        return replace(unclear, status=Status.TRANSIENT, reason=f"{unclear.reason}: not sent, because its draft was still there")
     if deleted.code == "ErrorItemNotFound":
-        reason = "the answer was unclear; sent, for its draft is gone"
+        reason = "the answer was unclear; sent, because its draft is gone"
         return Outcome(Status.SENT, reason, request_id=unclear.request_id)
     return unclear
 
@@ -88,7 +80,7 @@ def _delete(graph: Graph, draft: str) -> RequestError | None:
 
 def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> tuple[bytes, list[tuple[Attachment, bool]]]:
     """The draft's request with as many of the files as fit, and the others."""
-    room = REQUEST_LIMIT - len(_bytes(message)) - 10_000
+    room = REQUEST_LIMIT - len(encoded(message)) - 10_000
     within, rest = [], []
     for attachment, inline in files:
         size = len(attachment.content) * 4 // 3 + len(attachment.name) * 6 + 400
@@ -97,38 +89,39 @@ def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]])
             room -= size
         else:
             rest.append((attachment, inline))
-    return _bytes(message | {"attachments": within} if within else message), rest
+    return encoded(message | {"attachments": within} if within else message), rest
 
 
 def _attach(graph: Graph, draft: str, attachment: Attachment, *, inline: bool) -> None:
     if len(attachment.content) < SESSION_FROM:
-        graph.call("POST", f"{draft}/attachments", _bytes(file_attachment(attachment, inline=inline)), expected=201)
+        graph.call("POST", f"{draft}/attachments", encoded(file_attachment(attachment, inline=inline)), expected=201)
         return
     described = file_attachment(replace(attachment, content=b""), inline=inline)
     item = {"attachmentType": "file", "size": len(attachment.content)}
     item |= {key: described[key] for key in ("name", "contentType", "isInline", "contentId") if key in described}
-    answer = graph.call("POST", f"{draft}/attachments/createUploadSession", _bytes({"AttachmentItem": item}), expected=201)
+    answer = graph.call("POST", f"{draft}/attachments/createUploadSession", encoded({"AttachmentItem": item}), expected=201)
     url = str(json_object(answer).get("uploadUrl", ""))
     if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
         raise RequestError("Graph gave no https address to upload to", "NoUploadUrl", temporary=True, shared=False)
-    _upload(graph.upload, url, attachment.content)
+    _upload(graph, url, attachment.content)
 
 
-def _upload(put: Put, url: str, content: bytes) -> None:
+def _upload(graph: Graph, url: str, content: bytes) -> None:
     """The content in ranges; what was cut goes on from where Graph says it was. An address that no way leads to is no reason
     to wait: the mail may be sent smaller."""
     at, total, stalls, answered = 0, len(content), 0, False
     while at < total:
         part = content[at : at + RANGE]
         headers = {"Content-Range": f"bytes {at}-{at + len(part) - 1}/{total}", "Content-Type": "application/octet-stream"}
-        answer = put(url, part, headers)
+        answer = graph.upload(url, part, headers)
         if answer is not None and answer.status == 201:
             return
         if answer is not None and 400 <= answer.status < 429:
-            reason = f"Graph refuses a part of an attachment (HTTP {answer.status} {_code(answer)})"
-            raise RequestError(reason, _code(answer), temporary=True, shared=False)
+            code = error_of(answer)[0] or "UploadRefused"
+            reason = f"Graph refuses a part of an attachment (HTTP {answer.status} {code})"
+            raise RequestError(reason, code, temporary=True, shared=False)
         if answer is None or answer.status >= 429:
-            answer = put(url, b"", {})  # how far has it come?
+            answer = graph.upload(url, b"", {})  # how far has it come?
         answered = answered or answer is not None
         before, at = at, _next(answer, at)
         stalls += at <= before
@@ -136,9 +129,8 @@ def _upload(put: Put, url: str, content: bytes) -> None:
             reason = f"to send it whole, allow access to {urlsplit(url).hostname}, where attachments are uploaded"
             raise RequestError(reason, NOT_WHOLE, temporary=False, shared=False)
         if stalls > RESUMPTIONS:
-            raise RequestError(
-                f"the upload of an attachment was interrupted {stalls} times", "UploadCut", temporary=True, shared=False
-            )
+            reason = f"the upload of an attachment was interrupted {stalls} times"
+            raise RequestError(reason, "UploadCut", temporary=True, shared=False)
 
 
 def _next(answer: Answer | None, at: int) -> int:
@@ -150,13 +142,6 @@ def _next(answer: Answer | None, at: int) -> int:
         return at
 
 
-def _code(answer: Answer) -> str:
-    try:
-        return str(json.loads(answer.content)["error"]["code"])[:80]
-    except (ValueError, KeyError, TypeError):
-        return "UploadRefused"
-
-
 def _not_sent(error: RequestError) -> Outcome:
     """What an error means where nothing was sent: an uncertain one is transient; two say that it cannot be done this way."""
     if error.code == "ErrorMessageSizeExceeded":
@@ -165,7 +150,3 @@ def _not_sent(error: RequestError) -> Outcome:
         return NO_PERMISSION
     outcome = judge(error)
     return replace(outcome, status=Status.TRANSIENT) if outcome.status is Status.UNCERTAIN else outcome
-
-
-def _bytes(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

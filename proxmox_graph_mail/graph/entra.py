@@ -30,6 +30,7 @@ class TokenEndpoint:
         self.credential = credential
         self._exchange = _Exchange(wire, credential.cloud.authority)
         self._app: Any = None
+        self._answers: dict[str, Any] = {}  # MSAL's memory of refusals, by which it would refuse for Entra
 
     def acquire(self, now: float, claims: str | None = None) -> Token:
         """Ask for a new token; `claims` is the JSON of a CAE challenge. Raises CredentialError."""
@@ -61,9 +62,11 @@ class TokenEndpoint:
                 authority=f"{who.cloud.authority}/{who.tenant}".replace("http://", "https://", 1),
                 http_client=self._exchange,
                 instance_discovery=False,
+                http_cache=self._answers,
                 client_capabilities=["CP1"],  # continuous access evaluation: a revoked token is refused at once
             )
         self._app.remove_tokens_for_client()  # it would give the last one again, which Graph may have refused
+        self._answers.clear()
         answer: dict[str, Any] = self._app.acquire_token_for_client([self.credential.cloud.scope], claims_challenge=claims)
         return answer
 
@@ -71,9 +74,16 @@ class TokenEndpoint:
         who = self.credential
         if who.kind == "federated":
             return _read(who.file, "GRAPH_FEDERATED_TOKEN_FILE").strip()
-        key, thumbprint = _certificate(_read(who.file, "GRAPH_CLIENT_CERTIFICATE"), who.file)
+        key = _read(who.file, "GRAPH_CLIENT_CERTIFICATE")
         from msal.oauth2cli import JwtAssertionCreator
 
+        from proxmox_graph_mail.graph import certificate
+
+        try:
+            thumbprint = certificate.read(key.encode()).fingerprint
+        except ValueError as error:
+            reason = f"cannot use GRAPH_CLIENT_CERTIFICATE {who.file}: {error}"
+            raise CredentialError(reason, "certificate", temporary=False) from None
         # MSAL takes a PEM file's SHA-1 thumbprint only; Entra asks for PS256 and x5t#S256 (certificate-credentials).
         creator = JwtAssertionCreator(key, algorithm="PS256", sha256_thumbprint=thumbprint)
         audience = f"{who.cloud.authority}/{who.tenant}/oauth2/v2.0/token"
@@ -104,22 +114,6 @@ def _read(path: Path | None, key: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise CredentialError(f"cannot read {key} {path}: {reason}", key, temporary=False) from None
-
-
-def _certificate(text: str, path: Path | None) -> tuple[str, str]:
-    """The private key of a PEM file, and its certificate's SHA-256 thumbprint."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        load_pem_private_key(text.encode(), password=None)
-        certificates = x509.load_pem_x509_certificates(text.encode())
-    except (ValueError, TypeError) as error:
-        encrypted = isinstance(error, TypeError)
-        reason = "its private key is encrypted; remove the passphrase" if encrypted else "it holds no private key and certificate"
-        raise CredentialError(f"cannot use GRAPH_CLIENT_CERTIFICATE {path}: {reason}", "certificate", temporary=False) from None
-    return text, certificates[0].fingerprint(SHA256()).hex()
 
 
 class _Exchange:

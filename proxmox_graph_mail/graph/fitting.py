@@ -9,7 +9,6 @@ import gzip
 import html
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from proxmox_graph_mail.graph import page
@@ -96,25 +95,19 @@ def _by_size(mail: Mail) -> list[Attachment]:
     return sorted(mail.attachments, key=lambda attachment: -len(attachment.content))
 
 
-def _replaced(mail: Mail, change: Callable[[Attachment], Attachment | None]) -> Mail:
-    return replace(mail, attachments=tuple(new for old in mail.attachments if (new := change(old)) is not None))
-
-
 def _compress(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
     size = request_size(mail)
     smaller: dict[int, Attachment] = {}
     for attachment in _by_size(mail):
-        if size <= budget:
-            break
-        if not _is_text(attachment):
+        if size <= budget or not _is_text(attachment):
             continue
         packed = _packed(attachment.name, attachment.content)
         if len(packed.content) < len(attachment.content) * WORTHWHILE:
             smaller[id(attachment)] = packed
             size -= _attachment_size(attachment) - _attachment_size(packed)
     changed = [attachment for attachment in mail.attachments if id(attachment) in smaller]
-    notes = [f"Compressed: {_listed(changed)}."] if changed else []
-    return _replaced(mail, lambda attachment: smaller.get(id(attachment), attachment)), notes
+    attachments = tuple(smaller.get(id(attachment), attachment) for attachment in mail.attachments)
+    return replace(mail, attachments=attachments), [f"Compressed: {_listed(changed)}."] if changed else []
 
 
 def _cut(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
@@ -152,15 +145,14 @@ def _middle_cut(text: str) -> str:
 
 def _leave_out(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
     size = request_size(mail)
-    out: dict[int, Attachment] = {}
+    out: set[int] = set()
     for attachment in _by_size(mail):
-        if size <= budget:
-            break
-        out[id(attachment)] = attachment
-        size -= _attachment_size(attachment)
+        if size > budget:
+            out.add(id(attachment))
+            size -= _attachment_size(attachment)
     left_out = [attachment for attachment in mail.attachments if id(attachment) in out]
-    notes = [f"Left out: {_listed(left_out)}."] if left_out else []
-    return _replaced(mail, lambda attachment: None if id(attachment) in out else attachment), notes
+    kept = tuple(attachment for attachment in mail.attachments if id(attachment) not in out)
+    return replace(mail, attachments=kept), [f"Left out: {_listed(left_out)}."] if left_out else []
 
 
 def _listed(attachments: list[Attachment]) -> str:

@@ -43,11 +43,11 @@ class SendingMailbox:
             self._permissions.refuse(MAIL_READ_WRITE)
         return outcome
 
-    def was_sent(self, message_id: str) -> bool:
-        """Is a message with this Message-ID in Sent Items? False where it cannot be known: the app lacks Mail.ReadBasic
-        (remembered), or Graph does not answer."""
+    def was_sent(self, message_id: str) -> Outcome | None:
+        """Is a message with this Message-ID in Sent Items? SENT if so. None if not, or where it cannot be known: the app lacks
+        Mail.ReadBasic (remembered), or Graph does not answer this. Any other outcome would meet every request now."""
         if self._permissions.refused(MAIL_READ_BASIC):
-            return False
+            return None
         query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
         path = f"{self._path}/mailFolders/sentitems/messages?$filter={query}&$select=id"
         try:
@@ -55,8 +55,11 @@ class SendingMailbox:
         except RequestError as error:
             if error.code in NOT_PERMITTED:
                 self._permissions.refuse(MAIL_READ_BASIC)
-            return False
-        return isinstance(found, list) and bool(found)
+                return None
+            outcome = judge(error)
+            return outcome if error.shared and outcome.status is Status.TRANSIENT else None
+        there = isinstance(found, list) and bool(found)
+        return Outcome(Status.SENT, "already in Sent Items (the earlier answer was unclear)") if there else None
 
     def probe(self) -> Outcome:
         """May the app send as this mailbox? SENT if so; nothing is sent: a message without recipients is refused either way."""

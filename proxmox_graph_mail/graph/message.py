@@ -80,8 +80,12 @@ def graph_message(
 
 def request_body(message: dict[str, Any], *, save_to_sent_items: bool) -> bytes:
     """The request of sendMail as bytes."""
-    body = {"message": message, "saveToSentItems": save_to_sent_items}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return encoded({"message": message, "saveToSentItems": save_to_sent_items})
+
+
+def encoded(content: dict[str, Any]) -> bytes:
+    """A request's JSON."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def message_id(mail: Mail, circumstances: Circumstances) -> str:

@@ -1,7 +1,7 @@
 """A message's own bytes → the MIME form that sendMail takes: for MAIL_FORMAT=mime, and for what JSON cannot carry.
 
 Kept to the byte but for what must differ: To, Cc and Bcc are the envelope's (Graph knows no other), From is the sending mailbox,
-Message-ID and Date are there, and quoted-printable parts become base64, for Graph corrupts their soft line breaks. Nothing
+Message-ID and Date are there, and quoted-printable parts become base64, because Graph corrupts their soft line breaks. Nothing
 inside of a signed part is touched.
 
 Source: Graph, "user: sendMail" (MIME format); RFC 5322, RFC 2046 5.1, RFC 1847 2.1 (a signature covers the part's bytes).
@@ -55,7 +55,8 @@ def mime_form(data: bytes, mail: Mail, recipients: Recipients, circumstances: Ci
         for name, people in (("To", recipients.to), ("Cc", recipients.cc), ("Bcc", recipients.bcc))
         if people
     ]
-    if b"reply-to" not in present and (answer_to := reply_to(mail, circumstances.host)):
+    answer_to = [person for person in reply_to(mail, circumstances.host) if person.address.isascii()]
+    if answer_to and b"reply-to" not in present:
         ours.append(("Reply-To", _mailboxes(answer_to)))
     if b"message-id" not in present:
         ours.append(("Message-ID", message_id(mail, circumstances)))

@@ -86,8 +86,8 @@ class Graph:
                 answer = self._exchange(method, url, body, token, kind)
             if answer.status == expected:
                 return answer
-            if graph_row(answer.status, error_of(answer)[0]).status is Status.HELD:
-                self._tokens.forget(token)
+            if answer.status in (401, 403):
+                self._tokens.forget(token)  # the next one may have what was granted meanwhile
             raise refused(answer)
         except RequestError as error:
             if error.retry_after and error.shared:

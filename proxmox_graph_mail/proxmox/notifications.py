@@ -87,10 +87,9 @@ class Notifications:
             found.append(Matcher(str(entry["name"]), _words(entry.get("target")), words, bool(entry.get("disable", False))))
         return sorted(found, key=lambda matcher: matcher.name)
 
-    def add(self, name: str, *, to: Sequence[str], users: Sequence[str], sender: str = "") -> None:
+    def add(self, name: str, *, to: Sequence[str], users: Sequence[str]) -> None:
         """Make a sendmail target."""
         options = [*_options("mailto", to), *_options("mailto-user", users), "--comment", COMMENT]
-        options += ["--from-address", sender] if sender else []
         self._change("create", "endpoints/sendmail", ("endpoint", "sendmail"), name, options)
 
     def add_matcher(self, name: str, target: str) -> None:

@@ -33,7 +33,7 @@ def service_status() -> dict[str, str]:
     """`systemctl show` of the queue runner: ActiveState, Result, StatusText; empty where there is no systemd."""
     if not os.path.isdir("/run/systemd/system"):
         return {}
-    text = output(["systemctl", "show", "proxmox-graph-mail.service", "-p", "ActiveState,Result,StatusText,NRestarts"])
+    text = output(["systemctl", "show", "proxmox-graph-mail.service", "-p", "ActiveState,Result,StatusText"])
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 

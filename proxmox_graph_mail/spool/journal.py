@@ -5,6 +5,7 @@ count, never a mail. What must not be forgotten (who has the mail already, a han
 A line torn by a crash, or of another shape, is passed over.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -28,8 +29,8 @@ class Event(NamedTuple):
     """What happened at `time` (seconds since the epoch), and what the message has been since: `state` is deferred, held or
     failed.
 
-    `attempts` counts this one too. `shared`: the reason concerned every message. `uncertain`: it may have been sent. `sent_to`
-    are all addresses that have it by now. `hand_over` is ASKED, DONE or FAILED, for the kind HAND_OVER alone.
+    `attempts` counts this one too. `shared`: the reason concerned every message. `unclear` are addresses that may have it: the
+    answer was unclear. `sent_to` are all that have it by now. `hand_over` is ASKED, DONE or FAILED, for the kind HAND_OVER alone.
     """
 
     time: float
@@ -39,7 +40,7 @@ class Event(NamedTuple):
     code: str = ""
     attempts: int = 0
     shared: bool = False
-    uncertain: bool = False
+    unclear: tuple[str, ...] = ()
     sent_to: tuple[str, ...] = ()
     hand_over: str = ""
 
@@ -47,7 +48,7 @@ class Event(NamedTuple):
 class History(NamedTuple):
     """A journal summed up: the last event's state (empty: new), time, reason and code; attempts so far; the times of the last
     ROUNDS rounds (attempts, and being passed over); when it was last held (0: never); whether its last reason concerned every
-    message, whether the last attempt may have sent it, who has it already, and how far root's part came, and when."""
+    message, who may have it since the last unclear answer, who has it, and how far root's part came, and when."""
 
     state: str = ""
     time: float = 0.0
@@ -57,7 +58,7 @@ class History(NamedTuple):
     rounds: tuple[float, ...] = ()
     last_held: float = 0.0
     shared: bool = False
-    uncertain: bool = False
+    unclear: tuple[str, ...] = ()
     sent_to: tuple[str, ...] = ()
     hand_over: str = ""
     hand_over_at: float = 0.0
@@ -73,7 +74,7 @@ class History(NamedTuple):
             rounds=self.rounds if event.kind == HAND_OVER else (*self.rounds, event.time)[-ROUNDS:],
             last_held=event.time if event.state == "held" else self.last_held,
             shared=event.shared,
-            uncertain=event.uncertain if event.kind == ATTEMPT else self.uncertain,
+            unclear=event.unclear or self.unclear,
             sent_to=tuple(dict.fromkeys((*self.sent_to, *event.sent_to))),
             hand_over=event.hand_over or self.hand_over,
             hand_over_at=event.time if event.hand_over else self.hand_over_at,
@@ -90,10 +91,15 @@ def append(directory: str | int, queue_id: str, event: Event, *, durable: bool =
     """
     name, dir_fd = _place(directory, queue_id)
     try:
-        fd = open_plain(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, dir_fd=dir_fd)
+        fd = open_plain(name, os.O_RDWR | os.O_APPEND | os.O_CREAT, dir_fd=dir_fd)
         try:
             _as_root(fd, directory)
-            os.write(fd, json.dumps(event._asdict()).encode() + b"\n")
+            size = os.fstat(fd).st_size
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            line = b"\n" * torn + json.dumps(event._asdict()).encode() + b"\n"
+            if os.write(fd, line) != len(line):  # the disk became full in the middle of it
+                os.ftruncate(fd, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if durable:
                 os.fsync(fd)
         finally:
@@ -136,14 +142,14 @@ def _event(line: bytes) -> Event | None:
     try:
         found = json.loads(line)
         fields: dict[str, Any] = {name: found[name] for name in Event._fields if name in found}
-        fields["sent_to"] = tuple(str(address) for address in fields.get("sent_to", ()))
+        fields |= {name: tuple(str(address) for address in fields.get(name, ())) for name in ("unclear", "sent_to")}
         event = Event(**fields)
     except (ValueError, TypeError, RecursionError):
         return None
     return event if all(isinstance(value, kind) for value, kind in zip(event, _KINDS, strict=True)) else None
 
 
-_KINDS: tuple[Any, ...] = ((int, float), str, str, str, str, int, bool, bool, tuple, str)
+_KINDS: tuple[Any, ...] = ((int, float), str, str, str, str, int, bool, tuple, tuple, str)
 
 
 def _as_root(fd: int, directory: str | int) -> None:

@@ -23,17 +23,21 @@ def is_id(name: str) -> bool:
     return len(name) == ID_LENGTH and ID_LETTERS.issuperset(name)
 
 
+def arrival(queue_id: str) -> float:
+    """When a message was submitted, in seconds since the epoch: its queue ID begins with it."""
+    return int(queue_id[:13], 16) / 1e6
+
+
 class Entry:
-    """One file of the queue as a scan sees it: its ID, when it is due (seconds since the epoch, 0: at once), its bytes, and
-    whether it has a journal."""
+    """One file of the queue as a scan sees it: its ID, when it is due (seconds since the epoch, 0: at once), and its
+    bytes."""
 
-    __slots__ = ("due", "has_journal", "id", "size")
+    __slots__ = ("due", "id", "size")
 
-    def __init__(self, queue_id: str, due: float, size: int, *, has_journal: bool = False) -> None:
+    def __init__(self, queue_id: str, due: float, size: int) -> None:
         self.id = queue_id
         self.due = due
         self.size = size
-        self.has_journal = has_journal
 
 
 class Spool:
@@ -63,7 +67,6 @@ class Spool:
     def scan(self) -> list[Entry]:
         """The messages of the queue, oldest first."""
         found = []
-        journals = set()
         try:
             with os.scandir(self.queue) as files:
                 for file in files:
@@ -74,12 +77,8 @@ class Spool:
                             continue  # sent or removed meanwhile
                         if (status.st_mode & 0o170000) == 0o100000:
                             found.append(Entry(file.name, status.st_mtime, status.st_size))
-                    elif file.name.endswith(".log"):
-                        journals.add(file.name[:-4])
         except OSError as error:
             raise translated(error, self.queue) from error
-        for entry in found:
-            entry.has_journal = entry.id in journals
         found.sort(key=lambda entry: entry.id)
         return found
 
@@ -165,6 +164,7 @@ class Spool:
     def requeue(self, queue_id: str) -> None:
         """Move the message from failed/ back into the queue, due at once."""
         os.utime(f"{self.failed}/{queue_id}", (0, 0), follow_symlinks=False)
+        self._move_journal(queue_id, self.failed, self.queue)  # first: whoever sees the message sees who has it already
         self._move(queue_id, self.failed, self.queue)
 
     def remove(self, queue_id: str, *, failed: bool = False) -> None:
@@ -208,11 +208,18 @@ class Spool:
     def _move(self, queue_id: str, source: str, target: str) -> None:
         try:
             os.rename(f"{source}/{queue_id}", f"{target}/{queue_id}")
-            # The log follows; after a crash in between, sweep lets it follow.
-            if os.path.lexists(f"{source}/{queue_id}.log"):
-                os.rename(f"{source}/{queue_id}.log", f"{target}/{queue_id}.log")
+            self._move_journal(queue_id, source, target)
             sync_directory(target)
             sync_directory(source)
+        except OSError as error:
+            raise translated(error, target) from error
+
+    def _move_journal(self, queue_id: str, source: str, target: str) -> None:
+        # After a crash between this and the message's own move, sweep puts the two together again.
+        try:
+            os.rename(f"{source}/{queue_id}.log", f"{target}/{queue_id}.log")
+        except FileNotFoundError:
+            pass  # none was written
         except OSError as error:
             raise translated(error, target) from error
 

@@ -42,6 +42,8 @@ def sweep(spool: Spool, now: float) -> list[str]:
     for here, there in ((spool.queue, spool.failed), (spool.failed, spool.queue)):
         for name in os.listdir(here):
             if name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(f"{here}/{name[:-4]}"):
+                if os.lstat(f"{here}/{name}").st_ctime > now - LEFTOVER_AGE:
+                    continue  # its message may be following it just now
                 if os.path.lexists(f"{there}/{name[:-4]}"):
                     os.rename(f"{here}/{name}", f"{there}/{name}")
                 else:

@@ -70,6 +70,11 @@ def table(rows: "list[dict[str, Any]]") -> str:
     return "".join(out)
 
 
+def messages(number: int) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} message{'' if number == 1 else 's'}"
+
+
 def _local(rfc3339: str) -> str:
     return time.strftime("%a %b %e %H:%M:%S", time.localtime(calendar.timegm(time.strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))))
 

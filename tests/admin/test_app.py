@@ -1,12 +1,13 @@
 """The command itself: one sentence for what is wrong, whatever it is."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from proxmox_graph_mail.admin import app, commands
-from tests.programs import Host
+from tests.programs import Host, Sandbox
 
 
 def test_an_unforeseen_error_says_where_its_report_lies(
@@ -54,3 +55,26 @@ def test_every_verb_has_help_with_an_example(host: Host) -> None:
     for name, one in verbs.items():
         for word, leaf in getattr(one, "commands", {name: one}).items():
             assert "Example: proxmox-graph-mail" in " ".join((leaf.help or "").split()), (name, word)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["run", "--idle", word] for word in ("inf", "1e300", "nan", "-5")] + [["run", "--lock-fd", "9" * 20]],
+)
+def test_a_number_out_of_range_is_a_wrong_use(host: Host, argv: list[str]) -> None:
+    """The plain form of a verb takes no more than its help says."""
+    done = host.admin(*argv)
+    assert (done.returncode, "unexpected error" in done.stderr) == (64, False), done.stderr
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe@example.com", b"a@b\x07.example", b"a@b.example\xc2\x85"])
+def test_bytes_that_are_no_text_are_refused(online: Host, sandbox: Sandbox, text: bytes) -> None:
+    """In a file; and in the environment, from where a command line's reach the same check."""
+    for key in ("MAIL_TO", "GRAPH_SENDER"):
+        settings = sandbox.settings()
+        online.settle({name: value for name, value in settings.items() if name != key})
+        online.env[key] = os.fsdecode(text)
+        done = online.admin("check", "--offline")
+        del online.env[key]
+        assert done.returncode == 1
+        assert f"{key}: it has a control character" in done.stdout, done.stdout + done.stderr

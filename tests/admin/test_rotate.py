@@ -1,5 +1,6 @@
 """`rotate`: a new credential in the old one's place; cut at any step, it goes on, and one always works."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,10 +8,14 @@ import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from proxmox_graph_mail.errors import RefusedError
 from proxmox_graph_mail.graph import certificate
+from proxmox_graph_mail.graph.application import Application
+from proxmox_graph_mail.graph.request import Graph
 from tests.programs import Host, Sandbox, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the credential is root's")
@@ -51,7 +56,7 @@ def test_a_certificate_renews_itself(online: Host, sandbox: Sandbox, certified: 
     assert all(path.stat().st_mode & 0o007 == 0 for path in online.folder.glob("app.pem.[ok]*") if path.suffix != ".old")
     assert online.admin("rotate", "--if-due").stdout == ""  # neither due nor over its day
     os.utime(f"{certified}.old", (1, 1))
-    assert "was not registered by this host" in online.admin("rotate", "--if-due").stdout
+    assert "this host did not register the old key" in online.admin("rotate", "--if-due").stdout
     assert online.admin("rotate").returncode == 0
     os.utime(f"{certified}.old", (1, 1))
     assert "removed the old key from the app" in online.admin("rotate", "--if-due").stdout
@@ -179,7 +184,7 @@ def test_a_key_without_its_certificate_and_the_reverse(online: Host, certified: 
     for half in (pem[:cut], pem[cut:]):
         certified.write_bytes(half)
         done = online.admin("rotate")
-        assert (done.returncode, "a PEM file with a private key and its certificate" in done.stderr) == (66, True), done.stderr
+        assert (done.returncode, "does not hold both a private key and its certificate" in done.stderr) == (66, True), done.stderr
 
 
 def test_a_secret_s_file_that_is_not_there(online: Host) -> None:
@@ -198,3 +203,33 @@ def test_a_secret_is_proved_through_the_proxy(online: Host, sandbox: Sandbox) ->
     assert done.returncode == 69
     assert "cannot connect through the proxy of HTTPS_PROXY" in done.stderr
     assert online.config.read_text() == before
+
+
+@pytest.mark.parametrize(("status", "removed"), [(404, True), (403, False)])
+def test_a_key_that_is_gone_already_is_removed(status: int, removed: bool) -> None:
+    """Somebody was faster, or the last run was killed after it; any other refusal is one."""
+    error = RefusedError("no", "x", temporary=False)
+    error.http_status = status
+
+    class Refusing:
+        def call(self, *_: object, **__: object) -> None:
+            raise error
+
+    app = Application(cast("Graph", Refusing()), "object")
+    pem = certificate.make("pve1").pem
+    with contextlib.nullcontext() if removed else pytest.raises(RefusedError):
+        app.remove_key(pem, "key", time.time())
+
+
+def test_a_secret_that_systemd_holds_is_renewed_where_it_is(online: Host, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its file has no KEY=value lines, and is not ours to write."""
+    settings = sandbox.settings()
+    secret = tmp_path / "graph_client_secret"
+    secret.write_text(settings.pop("GRAPH_CLIENT_SECRET"))
+    online.settle(settings)
+    before = secret.read_text()
+    new = sandbox.about["secret"].encode()
+    online.env["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+    done = online.admin("rotate", "--secret-file", "-", stdin=new)
+    assert (done.returncode, secret.read_text()) == (64, before)
+    assert f"{secret}: put the new one there" in done.stderr

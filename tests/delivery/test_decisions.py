@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail.delivery.attempt import Delivery
+from proxmox_graph_mail.delivery.attempt import Delivery, send
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.relay import Relay
@@ -21,6 +21,7 @@ from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.root_mail.decision import Decision, RootPart, given_up
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.journal import History
 from proxmox_graph_mail.spool.store import Spool
 from tests.message.test_corpus import BOOK
 from tests.programs import Host
@@ -48,6 +49,7 @@ class Mailer:
     def __init__(self, status: Status) -> None:
         self.status = status
         self.sent = 0
+        self.in_sent_items: Outcome | None = None
 
     def send(self, body: bytes) -> Outcome:
         self.sent += 1
@@ -60,8 +62,8 @@ class Mailer:
         self.sent += 1
         return Outcome(self.status, "reason")
 
-    def was_sent(self, message_id: str) -> bool:
-        return False
+    def was_sent(self, message_id: str) -> Outcome | None:
+        return self.in_sent_items
 
     def forget_refusals(self) -> None: ...
 
@@ -147,6 +149,28 @@ def test_who_has_a_mail_is_on_the_disk_before_the_runner_goes_on(
         log = host.spool / "queue" / f"{queue_id}.log"
         assert (str(log) in synced) is durable
         (host.spool / "queue" / queue_id).unlink(missing_ok=True)  # or in failed/ now
+
+
+def test_a_queue_that_vanishes_is_waited_for_without_spinning(
+    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unmounted, or moved away: the runner lets go of what it knew, and of nothing that was sent."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    for _ in range(12):
+        assert host.sendmail("-odq", "root").returncode == 0
+    spool, mailer = Spool(str(host.spool)), Mailer(Status.SENT)
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(time.time))
+    runner._scan()
+    first, *_ = runner._index
+    first.sent = True  # and its file could not be removed
+    queue, away = Path(spool.queue), host.spool / "away"
+    queue.rename(away)
+    runner.run(once=True)  # comes to an end
+    assert not runner.has_work()
+    assert mailer.sent == 0
+    away.rename(queue)
+    assert runner.run(once=True) == 0
+    assert mailer.sent == 11
 
 
 def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +314,7 @@ def test_a_suspect_that_a_runner_outlived_is_none_any_more(host: Host, events: E
 def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at all where there is none; the record in the index is what the runner goes by."""
+    """The record in the index is what the runner goes by."""
     monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     reads: list[str] = []
@@ -307,7 +331,8 @@ def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     for _ in range(4):
         runner.run(once=True)
         now += 7200
-    assert (mailer.sent, reads) == (4, [])
+    assert (mailer.sent, reads) == (4, host.queue())
+    reads.clear()
     again = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now))
     for _ in range(3):
         again.run(once=True)
@@ -362,3 +387,41 @@ def test_a_hand_over_that_a_full_disk_refuses_costs_root_s_mail_no_time(
     runner._settlement.settle_root_part(message, Decision(RootPart.ASK, envelope))
     assert given_up(message.history, now)
     assert message.not_before <= now
+
+
+def test_sent_items_are_not_asked_of_a_message_that_went_out_in_parts(host: Host) -> None:
+    """Its parts bear one Message-ID: one that is there says nothing about the other."""
+    mailer = Mailer(Status.SENT)
+    mailer.in_sent_items = Outcome(Status.SENT)
+    relay = Relay(mailer, "pve@example.com", BOOK, save_to_sent_items=True)
+    envelope = Envelope(sender="root", recipients=("a@example.com", "b@example.com"), uid=0, arrived=time.time())
+    for history, requests in (
+        (History(sent_to=("a@example.com",), unclear=("b@example.com",)), 1),
+        (History(unclear=("a@example.com", "b@example.com")), 0),
+    ):
+        mailer.sent = 0
+        delivery = send("0" * 18, envelope, b"Subject: x\n\ny\n", 20, relay, history, time.time())
+        assert (mailer.sent, delivery.outcome.status) == (requests, Status.SENT)
+        assert set(delivery.sent_to) == set(envelope.recipients)
+
+
+def test_what_can_be_asked_of_nobody_now_is_not_sent_unasked(host: Host) -> None:
+    """No token, or throttled: the request would meet the same."""
+    mailer = Mailer(Status.SENT)
+    mailer.in_sent_items = Outcome(Status.TRANSIENT, "Entra is busy", shared=True)
+    relay = Relay(mailer, "pve@example.com", BOOK, save_to_sent_items=True)
+    envelope = Envelope(sender="root", recipients=("a@example.com",), uid=0, arrived=time.time())
+    history = History(unclear=("a@example.com",))
+    delivery = send("0" * 18, envelope, b"Subject: x\n\ny\n", 20, relay, history, time.time())
+    assert (mailer.sent, delivery.outcome.reason) == (0, "Entra is busy")
+
+
+def test_the_original_is_kept_where_an_earlier_part_may_have_been_smaller(host: Host) -> None:
+    """Who has it already got it in a form that nobody wrote down."""
+    large = b"Subject: x\n\n" + b"0123456789abcdef " * 300_000
+    envelope = Envelope(sender="root", recipients=("a@example.com", "b@example.com"), uid=0, arrived=time.time())
+    relay = Relay(Mailer(Status.SENT), "pve@example.com", BOOK)
+    for data, reduced in ((large, True), (b"Subject: x\n\ny\n", False)):
+        known = History(sent_to=("a@example.com", "b@example.com"))
+        delivery = send("0" * 18, envelope, data, len(data), relay, known, time.time())
+        assert delivery.reduced is reduced

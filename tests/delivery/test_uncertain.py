@@ -1,5 +1,7 @@
 """After an uncertain answer: look in Sent Items before it is sent again, where that can be done."""
 
+from typing import Any
+
 import pytest
 
 from tests.programs import Host, Sandbox, subjects
@@ -22,7 +24,7 @@ def test_what_is_in_sent_items_is_not_sent_again(online: Host, sandbox: Sandbox,
     sandbox.control(roles=["Mail.Send", role])
     twice(online, sandbox, "cut_after")
     assert subjects(sandbox.accepted()) == ["once"]
-    assert any("status=sent" in line and "found in Sent Items" in line for line in online.syslog.read())
+    assert any("status=sent" in line and "already in Sent Items" in line for line in online.syslog.read())
 
 
 def test_what_is_not_in_sent_items_is_sent_again(online: Host, sandbox: Sandbox) -> None:
@@ -42,3 +44,41 @@ def test_without_the_permission_or_the_copy_it_is_sent_again(online: Host, sandb
     mails = sandbox.accepted()
     assert subjects(mails) == ["once", "once"]
     assert len({mail["message"]["internetMessageId"] for mail in mails}) == 1
+
+
+def recipients(mails: list[dict[str, Any]]) -> list[list[str]]:
+    """Of each mail, in the order of the envelope."""
+    kinds = ("toRecipients", "ccRecipients", "bccRecipients")
+    return [[one["emailAddress"]["address"] for kind in kinds for one in mail["message"].get(kind, [])] for mail in mails]
+
+
+def test_a_part_that_is_in_sent_items_is_not_the_whole(online: Host, sandbox: Sandbox) -> None:
+    """Where the unclear request was for some of the recipients, the others still get their mail, and a refused one is named."""
+    online.settle(sandbox.settings(GRAPH_SAVE_TO_SENT_ITEMS="true"))
+    sandbox.control(roles=["Mail.Send", "Mail.ReadBasic"], refused=["bad@example.com"])
+    sandbox.faults({"on": "sendMail", "do": "cut_after", "after": 1})
+    assert online.sendmail("-odq", "a@example.com", "b@example.com", "bad@example.com", "c@example.com").returncode == 0
+    assert online.admin("run", "--once").returncode == 75
+    online.make_due()
+    assert online.admin("run", "--once").returncode == 69
+    assert recipients(sandbox.accepted()) == [["a@example.com", "b@example.com"], ["c@example.com"]]
+    (row,) = online.rows()
+    assert row["state"] == "failed"
+    assert "but not to bad@example.com" in row["reason"]
+
+
+def test_an_unclear_answer_is_remembered_until_sent_items_were_asked(online: Host, sandbox: Sandbox) -> None:
+    """A round in which nothing can be asked must not make it forgotten: it would be sent again unasked."""
+    online.settle(sandbox.settings(GRAPH_SAVE_TO_SENT_ITEMS="true"))
+    sandbox.control(roles=["Mail.Send", "Mail.ReadBasic"])
+    sandbox.faults({"on": "sendMail", "do": "cut_after"})
+    assert online.sendmail("-odq", "a@example.com").returncode == 0
+    assert online.admin("run", "--once").returncode == 75
+    online.make_due()
+    (online.state / "tokens.json").unlink()
+    sandbox.faults({"on": "token", "status": 503, "times": 50})
+    assert online.admin("run", "--once").returncode == 75
+    sandbox.faults()
+    online.make_due()
+    assert online.admin("run", "--once").returncode == 0
+    assert recipients(sandbox.accepted()) == [["a@example.com"]]

@@ -4,10 +4,11 @@ import pytest
 
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.suspension import Suspension
-from proxmox_graph_mail.delivery.verdict import Verdict, arrival, decide, log_line
+from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.journal import Event, History
+from proxmox_graph_mail.spool.store import arrival
 from tests.programs import Host
 
 ID = "0655F19D01A53F00AB"
@@ -80,21 +81,20 @@ def test_the_history_adds_up(host: Host) -> None:
     journal.append(queue, ID, second.event._replace(sent_to=("a@example.com",)))
     time = round(NOW, 3)
     assert journal.read(queue, ID) == History(
-        "deferred", time, "busy", "x", 1, (time, time), time, False, False, ("a@example.com",)
+        "deferred", time, "busy", "x", 1, (time, time), time, False, (), ("a@example.com",)
     )  # fmt: skip
 
 
 def test_a_history_keeps_what_later_events_do_not_say() -> None:
-    """Who has it, whether it may have been sent, how far root's part came."""
-    uncertain = verdict(Outcome(Status.UNCERTAIN)).event._replace(sent_to=("a@example.com",))
+    """Who has it, who may have it, how far root's part came."""
+    unclear = verdict(Outcome(Status.UNCERTAIN)).event._replace(sent_to=("a@example.com",), unclear=("c@example.com",))
     asked = Event(5.0, journal.HAND_OVER, "deferred", "x", hand_over=journal.ASKED)
     put_off = verdict(Outcome(Status.HELD, shared=True), tried=False).event._replace(sent_to=("b@example.com",))
-    past = journal.summary([uncertain, asked, put_off])
-    assert (past.uncertain, past.hand_over, past.hand_over_at) == (True, journal.ASKED, 5.0)
+    past = journal.summary([unclear, asked, put_off])
+    assert (past.unclear, past.hand_over, past.hand_over_at) == (("c@example.com",), journal.ASKED, 5.0)
     assert past.sent_to == ("a@example.com", "b@example.com")
     assert len(past.rounds) == 2
-    certain = past.after(verdict(Outcome(Status.TRANSIENT)).event)
-    assert not certain.uncertain
+    assert past.after(verdict(Outcome(Status.TRANSIENT)).event).unclear == ("c@example.com",)
 
 
 def test_the_suspension_doubles_once_a_round() -> None:

@@ -115,7 +115,7 @@ def test_the_claims_of_a_challenge_reach_entra(sandbox: Sandbox) -> None:
         ({"tenant": "00000000-0000-0000-0000-000000000000"}, "Entra does not know the tenant"),
         ({"kind": "federated", "file": Path("/nowhere")}, "cannot read GRAPH_FEDERATED_TOKEN_FILE /nowhere: No such file"),
         ({"kind": "certificate", "file": Path("/nowhere")}, "cannot read GRAPH_CLIENT_CERTIFICATE /nowhere: No such file"),
-        ({"kind": "certificate", "file": Path("/etc/passwd")}, "no private key and certificate in it"),
+        ({"kind": "certificate", "file": Path("/etc/passwd")}, "does not hold both a private key and its certificate"),
     ],
 )
 def test_refusals_are_held_and_say_what_to_do(sandbox: Sandbox, change: dict[str, Any], says: str) -> None:
@@ -162,6 +162,17 @@ def test_trouble_at_entra_is_transient(sandbox: Sandbox, fault: dict[str, Any], 
     assert error.temporary
     assert error.retry_after == float(fault.get("retry_after", 0))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_refusal_is_not_repeated_for_entra(sandbox: Sandbox) -> None:
+    """MSAL remembers a 503 for seconds, and would give it again without asking: as no answer at all, which looks permanent."""
+    sandbox.faults({"on": "token", "status": 503, "times": 1})
+    with wire_to(sandbox) as wire:
+        endpoint = TokenEndpoint(credential(sandbox), wire)
+        with pytest.raises(CredentialError) as caught:
+            endpoint.acquire(time.time())
+        assert caught.value.temporary
+        assert endpoint.acquire(time.time()).value
 
 
 def test_nobody_listens(sandbox: Sandbox) -> None:

@@ -116,6 +116,14 @@ def test_the_corpus_keeps_its_leaves(name: str) -> None:
         assert [part.get_payload(decode=True) for part in new.walk()] == [part.get_payload(decode=True) for part in old.walk()]
 
 
+def test_an_author_whose_address_is_not_ascii_is_no_reply_to() -> None:
+    """No header of a MIME message can carry it without SMTPUTF8; the mail itself can."""
+    data = "From: J\u00f6rg <j\u00f6rg@example.com>\nSubject: x\n\ny\n".encode()
+    form = mime_form(data, parse(data), TO, AT)
+    assert form is not None
+    assert b"reply-to" not in form.lower()
+
+
 @given(st.binary(max_size=300), st.integers(0, 40), st.randoms(use_true_random=False))
 def test_broken_mail_never_raises(noise: bytes, at: int, rng: random.Random) -> None:
     """Cut, mixed and salted."""

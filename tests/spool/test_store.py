@@ -1,6 +1,7 @@
 """The spool's states and what may lie in it besides messages."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.journal import Event
 from proxmox_graph_mail.spool.lock import lock
 from proxmox_graph_mail.spool.store import FARTHEST, Spool, is_id
-from proxmox_graph_mail.spool.upkeep import foreign, sweep
+from proxmox_graph_mail.spool.upkeep import LEFTOVER_AGE, foreign, sweep
 from proxmox_graph_mail.spool.watch import outcome_of
 from proxmox_graph_mail.submission.mailq import listing
 from tests.programs import NOBODY, Host
@@ -64,7 +65,10 @@ def test_junk_never_hides_the_messages(spool: Spool, host: Host) -> None:
         spool.open("1" * 18)
     with pytest.raises(SpoolError):
         spool.open("2" * 18)
-    assert sweep(spool, 0.0) == []
+    assert sweep(spool, time.time()) == []
+    assert (queue / ("4" * 18 + ".log")).exists()  # its message may be on its way
+    later = time.time() + LEFTOVER_AGE + 1
+    assert sweep(spool, later) == ["." + "3" * 18]
     assert not (queue / ("4" * 18 + ".log")).exists()
 
 
@@ -92,10 +96,10 @@ def test_a_log_follows_its_message_after_a_crash_between_the_two(spool: Spool, h
     queue_id = put(spool)
     journal.append(spool.queue, queue_id, happened("deferred", "x"))
     os.rename(host.spool / "queue" / queue_id, host.spool / "failed" / queue_id)
-    sweep(spool, 0.0)
+    sweep(spool, time.time() + LEFTOVER_AGE + 1)
     assert journal.read(spool.failed, queue_id).reason == "x"
     os.rename(host.spool / "failed" / queue_id, host.spool / "queue" / queue_id)
-    sweep(spool, 0.0)
+    sweep(spool, time.time() + LEFTOVER_AGE + 1)
     assert journal.read(spool.queue, queue_id).reason == "x"
 
 
@@ -220,3 +224,45 @@ def test_a_change_of_state_is_on_the_disk_before_it_is_believed(
     assert ("fsync", source) in calls[moved:]
     target = {"fail": spool.failed, "keep": spool.kept, "requeue": spool.queue}.get(change, source)
     assert ("fsync", target) in calls[moved:]
+
+
+def test_a_message_that_is_retried_is_never_in_the_queue_without_its_journal(
+    spool: Spool, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that sees it at that moment must see who has it already."""
+    queue_id = put(spool)
+    journal.append(spool.queue, queue_id, happened("failed", "x")._replace(sent_to=("a@example.com",)), durable=True)
+    spool.fail(queue_id)
+    real, seen = os.rename, []
+
+    def rename(source: str, target: str, **options: int) -> None:
+        real(source, target, **options)
+        if spool.due(queue_id) is not None:
+            seen.append(journal.read(spool.queue, queue_id).sent_to)
+
+    monkeypatch.setattr(os, "rename", rename)
+    spool.requeue(queue_id)
+    assert seen
+    assert set(seen) == {("a@example.com",)}
+
+
+def test_a_disk_that_takes_half_a_line_takes_none(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durable or an error: a torn line would be passed over, and swallow the next one."""
+    queue_id = put(spool)
+    sent = happened("deferred", "x")._replace(sent_to=("a@example.com",))
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[: len(data) // 2]))
+    with pytest.raises(SpoolError, match="No space left"):
+        journal.append(spool.queue, queue_id, sent, durable=True)
+    monkeypatch.setattr(os, "write", real)
+    assert Path(f"{spool.queue}/{queue_id}.log").read_bytes() == b""
+    journal.append(spool.queue, queue_id, sent, durable=True)
+    assert journal.read(spool.queue, queue_id).sent_to == ("a@example.com",)
+
+
+def test_a_torn_line_does_not_swallow_the_next(spool: Spool) -> None:
+    """What a crash in the middle of a line leaves has no newline."""
+    queue_id = put(spool)
+    Path(f"{spool.queue}/{queue_id}.log").write_bytes(b'{"time": 1')
+    journal.append(spool.queue, queue_id, happened("deferred", "x")._replace(sent_to=("a@example.com",)), durable=True)
+    assert journal.read(spool.queue, queue_id).sent_to == ("a@example.com",)
