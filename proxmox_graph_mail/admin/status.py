@@ -46,7 +46,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["alarm"]:
         out.append(("ALARM", f"no mail is leaving this host: {found['alarm']}"))
     out.append(("today", f"{today['sent']} sent, {today['failed']} failed, throttled {today['throttled']} times"))
-    out.append(("uncertain", f"{found['uncertain']} unclear answers on record, {today['uncertain']} of them today"))
+    out.append(("uncertain", f"{found['uncertain']} on record, {today['uncertain']} of them today"))
     out.append(("last success", _ago(found["last_success"])))
     settings = found["settings"]
     out.append(("settings", settings["error"] or f"as {settings['sender']}, fingerprint {settings['fingerprint']}"))

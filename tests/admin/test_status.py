@@ -44,7 +44,7 @@ def test_status_counts(online: Host, sandbox: Sandbox) -> None:
     assert sandbox.about["secret"] not in json.dumps(found)
     text = online.admin("status").stdout
     assert "queue:        1 deferred, 1 failed" in text
-    assert "uncertain:    2 unclear answers on record" in text
+    assert "uncertain:    2 on record" in text
     prometheus = online.admin("status", "--prometheus").stdout
     assert 'proxmox_graph_mail_queue_messages{state="deferred"} 1\n' in prometheus
     for line in prometheus.splitlines():

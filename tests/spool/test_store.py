@@ -266,3 +266,15 @@ def test_a_torn_line_does_not_swallow_the_next(spool: Spool) -> None:
     Path(f"{spool.queue}/{queue_id}.log").write_bytes(b'{"time": 1')
     journal.append(spool.queue, queue_id, happened("deferred", "x")._replace(sent_to=("a@example.com",)), durable=True)
     assert journal.read(spool.queue, queue_id).sent_to == ("a@example.com",)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is root that could be made to write elsewhere")
+def test_root_s_journal_line_is_not_written_to_a_second_name_of_another_file(spool: Spool) -> None:
+    """The directory is the service user's, who could link a file of root's there."""
+    queue_id = put(spool)
+    victim = Path(spool.root) / "root-s-own"
+    victim.write_text("as it was")
+    os.link(victim, f"{spool.queue}/{queue_id}.log")
+    with pytest.raises(SpoolError):
+        journal.append(spool.queue, queue_id, happened("deferred", "x"), durable=True)
+    assert victim.read_text() == "as it was"
