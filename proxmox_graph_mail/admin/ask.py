@@ -27,7 +27,7 @@ class Answers:
         self.values = values
 
     def ask(self, key: str, prompt: str, *, hidden: bool = False, optional: bool = False) -> None:
-        """Ask until the answer holds; keep what is there already and right."""
+        """Ask until the answer is valid; keep a value that is there and valid."""
         if self.values.get(key):
             problem = settings.fault(key, self.values[key])
             if not problem:

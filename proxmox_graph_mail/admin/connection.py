@@ -68,7 +68,7 @@ class Connection:
 
 
 def hosts(where: Cloud) -> list[str]:
-    """The hosts of a cloud that a proxy may stand before."""
+    """The hosts of a cloud that are reached through the proxy."""
     return [*(urlsplit(url).hostname or "" for url in (where.authority, where.endpoint)), *where.uploads]
 
 

@@ -29,8 +29,8 @@ from proxmox_graph_mail.submission import mailq
 OK, WARN, FAIL = "ok", "warn", "fail"
 SKEW_WARN, SKEW_FAIL = 60.0, 300.0
 """Seconds this clock may be off; Entra allows an assertion five minutes."""
-OLD = 3600.0  # seconds in the queue after which a mail is worth a word
-EXPIRY_WARN = 60  # days before a credential's end from which it is worth one
+OLD = 3600.0  # seconds in the queue from which check warns
+EXPIRY_WARN = 60  # days before a credential's end from which check warns
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def last_success() -> Iterator[Finding]:
 
 
 def host() -> Iterator[Finding]:
-    """Whose sendmail is it, and do the units run."""
+    """Which package owns sendmail, and are the units active."""
     owner = system.sendmail_owner()
     if owner:
         mine = owner == "proxmox-graph-mail"

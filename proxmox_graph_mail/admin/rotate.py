@@ -153,7 +153,7 @@ def _switch(path: Path, next_: Path) -> None:
 
 
 def _forget_old(present: Settings, path: Path, old: Path) -> None:
-    """Remove the old key, when it has had its day."""
+    """Remove the old key, after the grace period."""
     try:
         if time.time() - old.stat().st_mtime < GRACE:
             return

@@ -1,4 +1,4 @@
-"""The alarm: what is done when mail cannot say that mail does not go.
+"""The alarm: what is done for when mail itself is down.
 
     STATE/alarm.json   since when every message meets a refusal, its reason, and whether the alarm was given
     STATE/motd         what the login message shows while it lasts

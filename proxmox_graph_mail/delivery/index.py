@@ -56,7 +56,7 @@ class Queued:
         return not self.sent and (self.due <= now or self.due > now + FARTHEST) and self.not_before <= now
 
     def waits_until(self) -> float:
-        """The next moment at which something is to be done about it."""
+        """When it becomes due."""
         return max(self.due, self.not_before)
 
     def happened(self, event: Event) -> None:
@@ -99,7 +99,7 @@ class Index:
         return Counter(message.state for message in self if not message.sent)
 
     def write_in_flight(self, messages: Collection[Queued]) -> None:
-        """Write down what is in hand now, and who is suspected still."""
+        """Write down what is in hand now, and what is still suspected."""
         deaths = {message.id: message.deaths for message in messages}
         # One that waits is written as it was: the runner's end is not its doing.
         waiting = {message.id: message.deaths - 1 for message in self if message.deaths and message.id not in deaths}

@@ -15,7 +15,7 @@ STATUS_LIMIT = 300  # characters of the line; `systemctl status` shows it on one
 
 
 class Supervision:
-    """The service manager's ear. `interval` is how often in seconds it wants to hear that we live, None if it does not."""
+    """The sd_notify socket. `interval` is how often in seconds it wants to hear that we live, None if it does not."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         # Taken out: a program that we start must not speak for us.

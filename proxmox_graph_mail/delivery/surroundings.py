@@ -1,4 +1,4 @@
-"""What a runner meets of the world: clocks, chance, systemd, and what is done once a day."""
+"""The runner's environment: clocks, random numbers, systemd, and what is done once a day."""
 
 import random
 import time
@@ -34,7 +34,7 @@ class Surroundings:
 
 
 class Lookout:
-    """What may have happened to the world since the last look: a day gone by, the clock set back."""
+    """What may have changed since the last look: a day gone by, the clock set back."""
 
     def __init__(self, spool: Spool, world: Surroundings) -> None:
         self._spool = spool

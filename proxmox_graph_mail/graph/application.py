@@ -66,7 +66,7 @@ class Application:
         return self._call("addKey", request, 200)
 
     def remove_key(self, pem: bytes, key_id: str, now: float) -> None:
-        """Remove a key, by a proof of the key in `pem`; one that is gone already is removed. Raises RequestError, ValueError."""
+        """Remove a key, by a proof of the key in `pem`; one that is gone counts as removed. Raises RequestError, ValueError."""
         try:
             self._call("removeKey", {"keyId": key_id, "proof": proof(pem, self._id, now)}, 204)
         except RefusedError as error:

@@ -72,7 +72,7 @@ class Credential:
         """The certificate's last day; None for other credentials, which only the tenant knows of, or an unreadable file."""
         if self.kind != "certificate" or self.file is None:
             return None
-        from cryptography import x509  # dear, and only a certificate needs it
+        from cryptography import x509  # expensive to import, and only a certificate needs it
 
         try:
             return x509.load_pem_x509_certificate(self.file.read_bytes()).not_valid_after_utc.date()

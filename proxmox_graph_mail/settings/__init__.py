@@ -66,7 +66,7 @@ def values_of(path: Path) -> dict[str, str]:
 
 
 def alarm_command() -> str:
-    """ALARM_COMMAND, whatever else is wrong with the settings: then above all it is wanted."""
+    """ALARM_COMMAND, whatever else is wrong with the settings: it is needed most then."""
     return source().text("alarm_command")
 
 

@@ -1,7 +1,7 @@
 """The one source of settings: every key that is set, with its value and the place that sets it.
 
 A key is looked for in the environment, in `$CREDENTIALS_DIRECTORY` (systemd-creds: one file a key, lower case), then in the files
-that paths.settings_files names. Files are dotenv: `KEY=value` lines. What is none of ours in them, or cannot be read, is a
+that paths.settings_files names. Files are dotenv: `KEY=value` lines. An unknown key in them, or a file that cannot be read, is a
 problem, which names file and line; whoever wants one key alone (ALARM_COMMAND, when everything else is wrong) looks past the
 problems.
 """

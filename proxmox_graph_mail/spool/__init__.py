@@ -8,7 +8,7 @@
     kept/ID        sent, but smaller than it was: the original, for KEPT_AGE                             store.py
     hand-over/ID   a second name of queue/ID, for root's unit (root_mail/)                               store.py
     lock           held (flock) by the one queue runner; never unlinked                                  lock.py
-    in-flight      what the queue runner has in hand, so that its successor knows what it died of        in_flight.py
+    in-flight      what the queue runner has in hand, so that its successor knows which message crashed it        in_flight.py
 
 A message's file is one line (envelope.py) and the bytes exactly as submitted. It is written as `.ID`, fsynced, renamed, the
 directory fsynced, and from then on never changed in place: rename, utime and unlink are the only state changes, each atomic.

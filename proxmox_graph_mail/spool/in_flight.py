@@ -1,4 +1,4 @@
-"""The file `in-flight`: what the queue runner has in hand, so that its successor knows what it died of.
+"""The file `in-flight`: what the queue runner has in hand, so that its successor knows which message crashed it.
 
 One line a message, `ID DEATHS`: how many runners died with it in hand before. Overwritten in place, through one descriptor; a
 precaution and no state, so what the disk does not let it write is no error.

@@ -15,7 +15,7 @@ CHUNK = 1 << 16
 
 
 def occupy() -> None:
-    """Open what the caller closed of 0, 1 and 2: the spool file must not become anybody's standard error."""
+    """Open closed standard descriptors: the spool file must not become anybody's standard error."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
