@@ -100,7 +100,7 @@ def administrator(settings: Settings) -> Iterator[Finding]:
     book = address_book(settings)
     people, source, warnings = book.administration()
     handed_over = "; root's mail is handed to Proxmox's notification system" if book.hands_over_root else ""
-    text = f"{', '.join(people)} (by {source}){handed_over}"
+    text = f"{', '.join(people)} (from {source}){handed_over}"
     yield Finding("admin", WARN if warnings else OK, text, "set MAIL_TO" if warnings else "")
 
 

@@ -59,7 +59,7 @@ class Configuration:
         except (SettingsError, OSError) as error:
             self.relay, self.error = None, f"settings: {error}"
         except Exception as error:  # noqa: BLE001 - whatever is wrong with them holds the mail and must not stop the runner
-            self.relay, self.error = None, f"the settings cannot be read ({type(error).__name__}); please report this"
+            self.relay, self.error = None, f"settings: they cannot be read ({type(error).__name__}); please report this"
         if self.error and not (again and self.error == said):
             log.line(f"{self.error}; mail is held until they are corrected", log.ERR)
         # What changed while they were read is seen as a change next time; the files may be others now.

@@ -84,7 +84,7 @@ class AddressBook:
             return found, "root in /etc/aliases", warnings
         return (
             (self.sender,),
-            "the sending mailbox, for nothing else is named",
+            "the sending mailbox, because nothing else is named",
             (
                 *warnings,
                 f"no administrator is named, so local mail goes to {self.sender}; set MAIL_TO, root@pam's address in Proxmox, or "

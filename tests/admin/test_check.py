@@ -30,7 +30,7 @@ def test_when_all_is_well(online: Host, sandbox: Sandbox) -> None:
     found = findings(online)
     bad = {name: one for name, one in found.items() if one["state"] != "ok"}
     assert set(bad) <= {"expiry", "sendmail", "tls", "units"}, bad  # the stand-in's CA is none of Microsoft's
-    assert "something between here and Microsoft" in found["tls"]["remedy"]
+    assert "TLS is inspected between here and Microsoft" in found["tls"]["remedy"]
     assert "GRAPH_CLIENT_SECRET" in found["settings"]["text"]
     assert str(online.config) in found["settings"]["text"]
     assert sandbox.about["secret"] not in json.dumps(found)
@@ -61,7 +61,7 @@ def test_offline_asks_nobody(online: Host, sandbox: Sandbox) -> None:
         ({"CREDENTIAL_EXPIRES": "2020-01-01"}, "expiry", "fail", "days ago, on 2020-01-01"),
         ({"CREDENTIAL_EXPIRES": time.strftime("%Y-%m-%d", time.localtime(time.time() + 20 * 86400))}, "expiry", "warn", "in 20 days"),
         ({"GRAPH_CLIENT_CERTIFICATE": "/nowhere.pem", "GRAPH_CLIENT_SECRET": ""}, "files", "fail", "/nowhere.pem: No such file"),
-        ({"MAIL_TO": ""}, "admin", "warn", "pve@example.com (by the sending mailbox"),
+        ({"MAIL_TO": ""}, "admin", "warn", "pve@example.com (from the sending mailbox"),
         ({"GRAPH_ENDPOINT": "https://localhost:1"}, "tls", "fail", "cannot connect to localhost"),
         ({"GRAPH_ENDPOINT": "https://no-such-host.invalid"}, "dns", "fail", "no-such-host.invalid"),
         ({"GRAPH_CA_FILE": ""}, "tls", "fail", "issued the certificate"),

@@ -140,7 +140,7 @@ def test_the_runner_does_them(online: Host, sandbox: Sandbox) -> None:
         online.sendmail("root", stdin=b"Subject: another\n\nx\n")
         eventually(lambda: len(sandbox.accepted()) == 2, "both arrive")
     for mail in sandbox.accepted():
-        assert f"The client secret expires in 10 days, on {ends}. After that, " in mail["message"]["body"]["content"]
+        assert f"The client secret expires in 10 days, on {ends}. Without renewal, " in mail["message"]["body"]["content"]
     assert any("expires in" in subject for subject in subjects(sandbox.accepted()))
 
 

@@ -11,7 +11,7 @@ def test_a_file_s_mail_is_summed_up(online: Host, sandbox: Sandbox) -> None:
     done = online.admin("preview", str(CORPUS / "script-with-attachment.eml"), "--to", "root", "--to", "a@example.org")
     assert done.returncode == 0
     for words in (
-        "subject:    ZFS usage of the week", "because:    root is admin@example.com", "a@example.org", "form:       JSON, in one request",
+        "subject:    ZFS usage of the week", "resolves:   root -> admin@example.com", "a@example.org", "form:       JSON, in one request",
         "attached:   usage büro.csv (text/csv, 1 kB)", "<pve@example.com>",
     ):  # fmt: skip
         assert words in done.stdout, done.stdout
@@ -21,7 +21,7 @@ def test_a_file_s_mail_is_summed_up(online: Host, sandbox: Sandbox) -> None:
 def test_standard_input_and_the_header_s_recipients(online: Host) -> None:
     """As -t; what was repaired is said."""
     done = online.admin("preview", stdin=b"To: ops\nSubject: a\rb\n\nx\n")
-    assert "because:    ops is admin@example.com" in done.stdout
+    assert "resolves:   ops -> admin@example.com" in done.stdout
     assert "repaired:   bare CR or NUL in the header" in done.stdout
 
 

@@ -40,5 +40,5 @@ def test_the_line_under_every_mail_of_the_last_fortnight() -> None:
     assert credential_end.footer("secret", TODAY + timedelta(15), TODAY, "pve1") == ""
     assert credential_end.footer("secret", None, TODAY, "pve1") == ""
     assert credential_end.footer("certificate", TODAY + timedelta(14), TODAY, "pve1") == (
-        "The client certificate expires in 14 days, on 2026-07-14. After that, pve1 sends no mail. To renew it: proxmox-graph-mail rotate"
+        "The client certificate expires in 14 days, on 2026-07-14. Without renewal, pve1 cannot send mail from then on: proxmox-graph-mail rotate"
     )

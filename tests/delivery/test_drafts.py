@@ -90,7 +90,7 @@ def test_an_unclear_send_that_did_send_is_not_sent_again(writing: Host, sandbox:
     writing.sendmail("-odq", "root", stdin=large())
     assert writing.admin("run", "--once").returncode == 0
     arrived_whole(writing, sandbox)
-    assert any("sent, for its draft is gone" in line for line in writing.syslog.read())
+    assert any("sent, because its draft is gone" in line for line in writing.syslog.read())
 
 
 def test_an_unclear_send_that_did_not_send_is_sent_again(writing: Host, sandbox: Sandbox) -> None:
@@ -98,7 +98,7 @@ def test_an_unclear_send_that_did_not_send_is_sent_again(writing: Host, sandbox:
     sandbox.faults({"on": "send", "do": "cut_before"})
     writing.sendmail("-odq", "root", stdin=large())
     assert writing.admin("run", "--once").returncode == 75
-    assert "not sent, for its draft was still there" in writing.rows()[0]["reason"]
+    assert "not sent, because its draft was still there" in writing.rows()[0]["reason"]
     assert sandbox.control()["drafts_left"] == 0
     writing.make_due()
     assert writing.admin("run", "--once").returncode == 0
@@ -126,7 +126,7 @@ def test_a_missing_permission_is_asked_once_and_named(online: Host, sandbox: San
     assert online.admin("run", "--once").returncode == 0
     assert len(sandbox.accepted()) == 3
     assert sandbox.counts()["drafts"] == 1
-    assert len([line for line in online.syslog.read() if "permission Mail.ReadWrite would let it arrive whole" in line]) == 3
+    assert len([line for line in online.syslog.read() if "to send it whole, grant the application permission Mail.ReadWrite" in line]) == 3
 
 
 def test_what_is_not_permitted_is_remembered_until_something_changes(online: Host, sandbox: Sandbox) -> None:
@@ -169,4 +169,4 @@ def test_an_upload_that_no_way_leads_to_lets_it_arrive_smaller(writing: Host, sa
     (mail,) = sandbox.accepted()
     assert "dump.bin (9.0 MB)" in mail["message"]["body"]["content"]
     assert sandbox.control()["drafts_left"] == 0
-    assert any("a way to localhost" in line for line in writing.syslog.read())
+    assert any("allow access to localhost" in line for line in writing.syslog.read())

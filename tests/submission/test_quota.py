@@ -53,7 +53,7 @@ def test_root_is_not_asked(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Non
     """Alarms are root's; everybody else is, the service user's SMTP clients too."""
     disk(monkeypatch, 0)
     for uid in (os.geteuid() or MALLORY, MALLORY):
-        with pytest.raises(SpoolError, match="no room"):
+        with pytest.raises(SpoolError, match="not enough disk space"):
             store(spool, Envelope(sender="s", recipients=("root",), uid=uid, arrived=1.0), [b"x" * (2 << 20)])
     assert os.listdir(spool.queue) == []
     store(spool, Envelope(sender="s", recipients=("root",), uid=0, arrived=1.0), [b"x" * (2 << 20)])
@@ -66,7 +66,7 @@ def test_a_growing_message_stops_when_it_exceeds_what_is_free(spool: Spool, monk
     growing = Quota(spool, MALLORY)
     for _ in range(5):
         growing.grow(1 << 20)
-    with pytest.raises(SpoolError, match="no room"):
+    with pytest.raises(SpoolError, match="not enough disk space"):
         growing.grow(1 << 20)
 
 
