@@ -126,7 +126,12 @@ def test_a_missing_permission_is_asked_once_and_named(online: Host, sandbox: San
     assert online.admin("run", "--once").returncode == 0
     assert len(sandbox.accepted()) == 3
     assert sandbox.counts()["drafts"] == 1
-    assert len([line for line in online.syslog.read() if "to send it whole, grant the application permission Mail.ReadWrite" in line]) == 3
+    assert (
+        len(
+            [line for line in online.syslog.read() if "to send it whole, grant the application permission Mail.ReadWrite" in line]
+        )
+        == 3
+    )
 
 
 def test_what_is_not_permitted_is_remembered_until_something_changes(online: Host, sandbox: Sandbox) -> None:
