@@ -62,7 +62,8 @@ def _after_an_unclear_answer(error: RequestError, deleted: RequestError | None) 
     """What the deletion of a draft tells about its being sent."""
     unclear = judge(error)
     if deleted is None:
-        return replace(unclear, status=Status.TRANSIENT, reason=f"{unclear.reason}: not sent, because its draft was still there")
+        reason = "the answer was unclear; not sent, because its draft was still there"
+        return replace(unclear, status=Status.TRANSIENT, reason=reason)
     if deleted.code == "ErrorItemNotFound":
         reason = "the answer was unclear; sent, because its draft is gone"
         return Outcome(Status.SENT, reason, request_id=unclear.request_id)

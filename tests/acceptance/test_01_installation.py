@@ -94,7 +94,7 @@ def test_without_settings_mail_waits_and_the_reason_is_everywhere(machine: Machi
     mail = tenant.arrives("before the settings")
     # With nobody named for root, the sending mailbox is, and the log says so.
     assert [person["emailAddress"]["address"] for person in mail["message"]["toRecipients"]] == ["pve@example.com"]
-    assert "nobody is named for local mail" in machine.journal("-t", "proxmox-graph-mail/runner")
+    assert "no administrator is named, so local mail goes to" in machine.journal("-t", "proxmox-graph-mail/runner")
     settle(machine, tenant)
 
 

@@ -99,6 +99,6 @@ def test_a_certificate_is_renewed_by_the_timer_s_unit(host: Machine, tenant: Ten
         assert host.run("stat -c '%U %G %a' /etc/proxmox-graph-mail.pem").stdout == "root proxmox-graph-mail 640\n"
         host.run("printf 'Subject: renewed\\n\\nx\\n' | sendmail ops@example.com")
         tenant.arrives("renewed")
-        assert "is the new certificate, until" in host.journal("-t", "proxmox-graph-mail/rotate")
+        assert "is the new certificate, valid until" in host.journal("-t", "proxmox-graph-mail/rotate")
     finally:
         host.run("rm -f /etc/proxmox-graph-mail.pem*")

@@ -157,7 +157,7 @@ def test_setup_writes_the_cluster_s_settings(pve: Machine, tenant: Tenant) -> No
     pve.run("echo > /etc/proxmox-graph-mail.conf")
     options = f"--tenant {about['tenant']} --client {about['client']} --sender {about['sender']} --secret-file -"
     done = pve.run(f"proxmox-graph-mail setup --cluster --mail-to admin@example.com {options}", stdin=about["secret"] + "\n")
-    assert "ok: /etc/pve/priv/proxmox-graph-mail.conf is written" in done.stdout
+    assert "ok: wrote /etc/pve/priv/proxmox-graph-mail.conf" in done.stdout
     assert "arrived at Graph" in done.stdout
     checked = pve.run("proxmox-graph-mail check --offline", check=False).stdout
     assert "MAIL_TO from /etc/pve/priv/proxmox-graph-mail.conf" in checked
