@@ -33,18 +33,18 @@ def check(
         findings = cluster_findings()
     else:
         refresh_facts()
-        # As whom the mail is sent: what root can read and it cannot is found so, and root leaves no file among its own.
+        # As whom the mail is sent: what root can read and it cannot is listed so, and root leaves no file among its own.
         with contextlib.suppress(SpoolError):  # that there is none is a finding
             become_service_user(Spool())
         findings = all_findings(offline=offline)
     console = Console(highlight=False, soft_wrap=True)
-    found: list[Finding] = []
+    listed: list[Finding] = []
     for finding in findings:
-        found.append(finding)
+        listed.append(finding)
         if not as_json:
             text = f"{finding.text}{f': {finding.remedy}' if finding.remedy else ''}"
             line = Text.assemble((f"{finding.state:<5}", _COLOURS[finding.state]), f" {finding.name:<13} ", printable(text))
             console.print(line)
     if as_json:
-        print(json.dumps([asdict(finding) for finding in found], indent=1))
-    raise typer.Exit(1 if any(finding.state == FAIL for finding in found) else 0)
+        print(json.dumps([asdict(finding) for finding in listed], indent=1))
+    raise typer.Exit(1 if any(finding.state == FAIL for finding in listed) else 0)

@@ -31,13 +31,13 @@ class _Verbs(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module, _, name = VERBS[cmd_name].partition(":")
-        found: Any = getattr(importlib.import_module(f"proxmox_graph_mail.admin.{module}"), name)
-        if isinstance(found, typer.Typer):
-            group = typer.main.get_group(found)
+        command: Any = getattr(importlib.import_module(f"proxmox_graph_mail.admin.{module}"), name)
+        if isinstance(command, typer.Typer):
+            group = typer.main.get_group(command)
             group.name = cmd_name
             return group
         alone = typer.Typer(add_completion=False)
-        alone.command(name=cmd_name)(found)
+        alone.command(name=cmd_name)(command)
         return typer.main.get_command(alone)
 
 
@@ -86,10 +86,10 @@ def status(
 def command(argv: Sequence[str]) -> int:
     """Run a verb; its exit status. Raises MailError."""
     try:
-        found = typer.main.get_command(app)(list(argv), prog_name="proxmox-graph-mail", standalone_mode=False)
+        result = typer.main.get_command(app)(list(argv), prog_name="proxmox-graph-mail", standalone_mode=False)
     except click.UsageError as error:
         raise UsageError(error.format_message()) from error
     except click.Abort:
         print("proxmox-graph-mail: nothing was done", file=sys.stderr)
         return 1
-    return found if isinstance(found, int) else EX_OK
+    return result if isinstance(result, int) else EX_OK

@@ -102,7 +102,7 @@ def address_book(settings: Settings) -> AddressBook:
     return AddressBook(
         this_host(cluster=known.cluster), aliases, settings.mail_to_addresses(), settings.graph_sender,
         admin=known.admin, admin_source=known.admin_source, hands_over_root=bool(known.forward_program) and wanted,
-        forward_file=() if "root" in aliases.entries else known.forward_file,
+        forward_addresses=() if "root" in aliases.entries else known.forward_addresses,
     )  # fmt: skip
 
 

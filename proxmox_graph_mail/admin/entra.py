@@ -14,7 +14,7 @@ from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.settings import load
 
 
-class Form(StrEnum):
+class Kind(StrEnum):
     """What to print."""
 
     CLI = "cli"
@@ -22,21 +22,21 @@ class Form(StrEnum):
     RBAC = "rbac"
 
 
-SCRIPTS = {Form.CLI: "cli.sh", Form.POWERSHELL: "powershell.ps1", Form.RBAC: "rbac.ps1"}
+SCRIPTS = {Kind.CLI: "cli.sh", Kind.POWERSHELL: "powershell.ps1", Kind.RBAC: "rbac.ps1"}
 
 
 def entra(
-    form: Annotated[Form, typer.Argument(metavar="cli|powershell|rbac")] = Form.CLI,
+    kind: Annotated[Kind, typer.Argument(metavar="cli|powershell|rbac")] = Kind.CLI,
     name: Annotated[str, typer.Option("--name", help="The app's name in the tenant.")] = "",
 ) -> None:
     """Print a ready-to-run script: the app registration by Azure CLI or PowerShell, or its restriction to the mailbox (rbac).
 
     Example: proxmox-graph-mail entra rbac
     """
-    print(script(form, name), end="")
+    print(script(kind, name), end="")
 
 
-def script(form: Form, name: str = "") -> str:
+def script(kind: Kind, name: str = "") -> str:
     """The script, with this host's values where they are known."""
     try:
         settings = load()
@@ -47,7 +47,7 @@ def script(form: Form, name: str = "") -> str:
         "tenant": tenant, "client": client, "sender": sender, "domain": sender.rpartition("@")[2],
         "name": name or f"proxmox-graph-mail {this_host().name}",
     }  # fmt: skip
-    text = (Path(__file__).parent / "scripts" / SCRIPTS[form]).read_text("utf-8")
+    text = (Path(__file__).parent / "scripts" / SCRIPTS[kind]).read_text("utf-8")
     for word, value in values.items():
         text = text.replace(f"@{word}@", _quotable(value))
     return text

@@ -46,7 +46,7 @@ class Finding:
 def settings_found() -> tuple[Settings | None, list[Finding]]:
     """The settings, and which file each value comes from."""
     try:
-        found = settings_module.load()
+        settings = settings_module.load()
     except SettingsError as error:
         if settings_module.credential_is_hidden():
             text = "the credential lies in systemd's store, which the queue runner alone sees: what needs it is not checked"
@@ -56,7 +56,7 @@ def settings_found() -> tuple[Settings | None, list[Finding]]:
     for key, value in settings_module.source().values.items():
         by_place.setdefault(value.file or value.place, []).append(key.upper())
     text = "; ".join(f"{', '.join(sorted(keys))} from {place}" for place, keys in by_place.items())
-    return found, [Finding("settings", OK, text)]
+    return settings, [Finding("settings", OK, text)]
 
 
 def file_modes(settings: Settings) -> Iterator[Finding]:
@@ -253,14 +253,14 @@ OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, admi
 
 def all_findings(*, offline: bool) -> Iterator[Finding]:
     """Everything, in the order in which one thing needs another."""
-    found, findings = settings_found()
+    settings, findings = settings_found()
     yield from findings
-    if found is not None:
+    if settings is not None:
         for look in OFFLINE:
-            yield from _guarded(look.__name__, look(found))
+            yield from _guarded(look.__name__, look(settings))
         for look in () if offline else ONLINE:
             seen = []
-            for finding in _guarded(look.__name__, look(found)):
+            for finding in _guarded(look.__name__, look(settings)):
                 seen.append(finding.state)
                 yield finding
             if FAIL in seen and look is not names:  # what comes next would only wait for the same (a proxy may know the names)

@@ -38,10 +38,12 @@ def log(
         raise UsageError(f"{printable(state)}: an outcome is one of {', '.join(STATES)}")
     begin = _begin(since) if since else 0.0
     try:
-        found = Record(Path(paths.state())).read()
+        outcomes = Record(Path(paths.state())).read()
     except PermissionError:
         raise PrivilegeError("only root and the service user may see what was sent") from None
-    rows = [row for row in found if row["time"] >= begin and (not state or row["state"] == state) and _is_for(row, to)][-number:]
+    rows = [row for row in outcomes if row["time"] >= begin and (not state or row["state"] == state) and _is_for(row, to)][
+        -number:
+    ]
     if as_json:
         print(json.dumps([row | {"time": stamp(row["time"]), "arrived": stamp(row["arrived"])} for row in rows], indent=1))
         return

@@ -43,10 +43,10 @@ def preview(
     queue_id, envelope, data = _read(source, recipients or [])
     settings = load_visible()
     book = address_book(settings)
-    mail, people, at = prepared(queue_id, envelope, data, book, settings.graph_sender, time.time())
+    mail, people, circumstances = prepared(queue_id, envelope, data, book, settings.graph_sender, time.time())
     many = min(len(people), RECIPIENT_LIMIT)
     fitted = fit(mail, REQUEST_LIMIT, many)
-    message = graph_message(fitted.mail, people, at, notes=fitted.notes)
+    message = graph_message(fitted.mail, people, circumstances, notes=fitted.notes)
     if page is not None:
         try:
             page.write_text(message["body"]["content"], "utf-8")
@@ -106,8 +106,8 @@ def _read(source: str, recipients: list[str]) -> tuple[str, Envelope, bytes]:
 
 def _summary(message: dict[str, Any]) -> list[tuple[str, str]]:
     def people(key: str) -> str:
-        found = [person["emailAddress"] for person in message.get(key, [])]
-        return ", ".join(f"{one['name']} <{one['address']}>" if one.get("name") else one["address"] for one in found)
+        addresses = [person["emailAddress"] for person in message.get(key, [])]
+        return ", ".join(f"{one['name']} <{one['address']}>" if one.get("name") else one["address"] for one in addresses)
 
     sender = message["from"]["emailAddress"]
     rows = [("subject", message["subject"]), ("from", f"{sender['name']} <{sender['address']}>")]

@@ -19,8 +19,8 @@ def route(addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...")])
     book = address_book(load_visible())
     bad = False
     for address in addresses:
-        found, warnings = book.resolve(address)
-        for target in found:
+        resolved, warnings = book.resolve(address)
+        for target in resolved:
             if target == LOCAL_ROOT and book.hands_over_root:
                 print(printable(f"{address} -> Proxmox's notification system"))
                 continue

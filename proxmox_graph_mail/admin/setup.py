@@ -50,10 +50,10 @@ def setup(
     }  # fmt: skip
     path = _target(cluster)
     known = _known(path) | {key: value for key, value in given.items() if value} | _from_file(values_file)
-    found = _ask_for_all(Answers(known), make_certificate=make_certificate, cluster=cluster)
-    _write(path, found.values, settings.check(found.values))
+    answers = _ask_for_all(Answers(known), make_certificate=make_certificate, cluster=cluster)
+    _write(path, answers.values, settings.check(answers.values))
     if not no_test:
-        raise typer.Exit(_test(found.values))
+        raise typer.Exit(_test(answers.values))
 
 
 def _ask_for_all(answers: Answers, *, make_certificate: bool, cluster: bool) -> Answers:

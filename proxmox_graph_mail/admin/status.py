@@ -24,38 +24,38 @@ def show(*, as_json: bool = False, prometheus: bool = False, nagios: bool = Fals
             code, line = 3, f"UNKNOWN - {error}"
         print(printable(line))
         return code
-    found = state()
+    now = state()
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(now, indent=1))
     elif prometheus:
-        print(metrics(found), end="")
+        print(metrics(now), end="")
     else:
-        for name, value in rows(found):
+        for name, value in rows(now):
             print(printable(f"{f'{name}:' if name else '':<14}{value}"))
     return EX_OK
 
 
-def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+def rows(now: dict[str, Any]) -> list[tuple[str, str]]:
     """What a person reads."""
-    queue, today, credential = found["queue"], found["today"], found["credential"]
+    queue, today, credential = now["queue"], now["today"], now["credential"]
     words = ", ".join(f"{queue[name]} {name}" for name in STATES if queue[name]) or "empty"
     oldest = f"; the oldest has waited for {duration(queue['oldest'])}" if queue["oldest"] >= 60 else ""
-    cluster = f" of the cluster {found['cluster']}" if found["cluster"] else ""
-    out = [("host", f"{found['host']}{cluster}, proxmox-graph-mail {found['version']}"), ("queue", f"{words}{oldest}")]
-    out += [("", f"{row['messages']} x {row['reason']}") for row in found["reasons"][:5]]
-    if found["alarm"]:
-        out.append(("ALARM", f"no mail is leaving this host: {found['alarm']}"))
+    cluster = f" of the cluster {now['cluster']}" if now["cluster"] else ""
+    out = [("host", f"{now['host']}{cluster}, proxmox-graph-mail {now['version']}"), ("queue", f"{words}{oldest}")]
+    out += [("", f"{row['messages']} x {row['reason']}") for row in now["reasons"][:5]]
+    if now["alarm"]:
+        out.append(("ALARM", f"no mail is leaving this host: {now['alarm']}"))
     out.append(("today", f"{today['sent']} sent, {today['failed']} failed, throttled {today['throttled']} times"))
-    out.append(("uncertain", f"{found['uncertain']} on record, {today['uncertain']} of them today"))
-    out.append(("last success", _ago(found["last_success"])))
-    settings = found["settings"]
+    out.append(("uncertain", f"{now['uncertain']} on record, {today['uncertain']} of them today"))
+    out.append(("last success", _ago(now["last_success"])))
+    settings = now["settings"]
     out.append(("settings", settings["error"] or f"as {settings['sender']}, fingerprint {settings['fingerprint']}"))
     if credential:
         left = f"{when(credential['days'])}, on {credential['ends']}" if credential["ends"] else "expiry date unknown"
         out.append(("credential", f"{credential['kind']}, {left}"))
-    if found["service"]["state"]:
-        text = f" ({found['service']['text']})" if found["service"]["text"] else ""
-        out.append(("queue runner", f"{found['service']['state']}{text}"))
+    if now["service"]["state"]:
+        text = f" ({now['service']['text']})" if now["service"]["text"] else ""
+        out.append(("queue runner", f"{now['service']['state']}{text}"))
     return out
 
 
@@ -72,9 +72,9 @@ def _epoch(stamp: str) -> float:
     return float(calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")))
 
 
-def nagios_line(found: dict[str, Any]) -> tuple[int, str]:
+def nagios_line(now: dict[str, Any]) -> tuple[int, str]:
     """Exit status and line (Nagios Plugin Development Guidelines, "Plugin output")."""
-    queue, credential = found["queue"], found["credential"]
+    queue, credential = now["queue"], now["credential"]
     days = credential["days"] if credential else None
     troubles: list[tuple[int, str]] = []
 
@@ -82,26 +82,26 @@ def nagios_line(found: dict[str, Any]) -> tuple[int, str]:
         if trouble:
             troubles.append((level, text()))
 
-    look(2, bool(found["alarm"]), lambda: f"no mail is leaving this host: {found['alarm']}")
-    look(2, bool(found["settings"]["error"]), lambda: f"settings: {found['settings']['error']}")
-    look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_first_reason(found)}")
+    look(2, bool(now["alarm"]), lambda: f"no mail is leaving this host: {now['alarm']}")
+    look(2, bool(now["settings"]["error"]), lambda: f"settings: {now['settings']['error']}")
+    look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_first_reason(now)}")
     look(2, days is not None and days <= EXPIRY_CRITICAL, lambda: f"the credential {when(days or 0)}")
-    look(2, found["service"]["state"] == "failed", lambda: "the queue runner failed")
+    look(2, now["service"]["state"] == "failed", lambda: "the queue runner failed")
     look(1, bool(queue["failed"]), lambda: f"{queue['failed']} failed")
     look(1, queue["oldest"] > OLD, lambda: f"mail has waited for {duration(queue['oldest'])}")
     look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential {when(days or 0)}")
     level = max((level for level, _ in troubles), default=0)
     words = "; ".join(text for _, text in sorted(troubles, key=lambda one: -one[0])) or "no problems"
     numbers = " ".join(f"{name}={queue[name]}" for name in STATES)
-    numbers += f" oldest={queue['oldest']}s sent_today={found['today']['sent']}"
+    numbers += f" oldest={queue['oldest']}s sent_today={now['today']['sent']}"
     return level, f"{('OK', 'WARNING', 'CRITICAL')[level]} - {words} | {numbers}".replace("\n", " ")
 
 
-def _first_reason(found: dict[str, Any]) -> str:
-    return f" ({found['reasons'][0]['reason']})" if found["reasons"] else ""
+def _first_reason(now: dict[str, Any]) -> str:
+    return f" ({now['reasons'][0]['reason']})" if now["reasons"] else ""
 
 
-def metrics(found: dict[str, Any]) -> str:
+def metrics(now: dict[str, Any]) -> str:
     """Prometheus' text format: gauges, for the record is bounded."""
     out: list[str] = []
 
@@ -110,17 +110,17 @@ def metrics(found: dict[str, Any]) -> str:
         out.append(f"# TYPE proxmox_graph_mail_{name} gauge")
         out.extend(f"proxmox_graph_mail_{name}{labels} {value:g}" for labels, value in values)
 
-    queue, today, credential = found["queue"], found["today"], found["credential"]
+    queue, today, credential = now["queue"], now["today"], now["credential"]
     gauge("queue_messages", "Messages by state.", *((f'{{state="{name}"}}', queue[name]) for name in STATES))
     gauge("queue_oldest_seconds", "Age of the oldest message that waits.", ("", queue["oldest"]))
     gauge("today", "Outcomes since midnight.", *((f'{{outcome="{name}"}}', count) for name, count in today.items()))
-    if found["last_success"]:
-        out += _exact("last_success_timestamp_seconds", "When Graph last took a mail.", _epoch(found["last_success"]))
+    if now["last_success"]:
+        out += _exact("last_success_timestamp_seconds", "When Graph last took a mail.", _epoch(now["last_success"]))
     if credential and credential["ends"]:
         ends = _epoch(f"{credential['ends']}T00:00:00Z")
         out += _exact("credential_end_timestamp_seconds", "When the credential ends.", ends)
-    gauge("alarm", "1 while no mail is leaving this host.", ("", bool(found["alarm"])))
-    gauge("settings_valid", "1 while the settings can be read.", ("", not found["settings"]["error"]))
+    gauge("alarm", "1 while no mail is leaving this host.", ("", bool(now["alarm"])))
+    gauge("settings_valid", "1 while the settings can be read.", ("", not now["settings"]["error"]))
     return "\n".join(out) + "\n"
 
 

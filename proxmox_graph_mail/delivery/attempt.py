@@ -31,7 +31,7 @@ BEGINNING = 1 << 20  # bytes that are read of what is larger than PARSE_LIMIT
 class Delivery:
     """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `unclear` those of
     the request whose answer was unclear; `reduced` tells that they have less than was submitted, so that the original is kept.
-    `subject`, `size` (bytes) and `uid` are for the record; `relay` is empty for Graph, else who took it in its place."""
+    `subject`, `size` (bytes) and `uid` are for the record; `taken_by` is empty for Graph, else who took it in its place."""
 
     outcome: Outcome
     arrived: float = 0.0
@@ -43,7 +43,7 @@ class Delivery:
     subject: str = ""
     size: int = 0
     uid: int = -1
-    relay: str = ""
+    taken_by: str = ""
 
 
 def attempt(

@@ -27,7 +27,7 @@ class Queued:
     """What the runner knows of one message.
 
     `due` is the file's time. `deaths`: how many runners died with it in hand. `probes`: how often it was the probe of a suspended
-    queue. `refused_at`: how many others had been sent when it last met a refusal that concerns all; -1: never. `put_off`: it
+    queue. `refused_after`: how many others had been sent when it last met a refusal that concerns all; -1: never. `put_off`: it
     waits for a reason that concerns all. `not_before`: what the disk would not let us write into its time. `not_roots`: looked
     at, and no part of it is local root's. `sent`: Graph has it, and its file is only to be removed (`keep`: to kept/).
     """
@@ -39,7 +39,7 @@ class Queued:
     history: History = NEW
     deaths: int = 0
     probes: int = 0
-    refused_at: int = -1
+    refused_after: int = -1
     not_before: float = 0.0
     put_off: bool = False
     not_roots: bool = False
@@ -87,8 +87,6 @@ class Index:
         entries = self._spool.scan()
         known = self._messages
         self._messages = {entry.id: self._seen(entry, known.get(entry.id)) for entry in entries}
-        # What was sent, and could not be removed, is not sent again if its disk goes and comes back.
-        self._messages |= {message.id: message for message in known.values() if message.sent and message.id not in self._messages}
 
     def forget(self, message: Queued) -> None:
         """Its file is gone."""

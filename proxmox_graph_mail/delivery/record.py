@@ -55,7 +55,7 @@ class Record:
 
     def read(self) -> list[dict[str, Any]]:
         """The outcomes, oldest first; a line torn by a crash, or of another shape, is left out. Raises PermissionError."""
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for path in (self._older, self._path):
             try:
                 lines: Iterable[bytes] = read_plain(str(path), 2 * LIMIT).splitlines()
@@ -69,8 +69,8 @@ class Record:
                 except (ValueError, RecursionError):
                     continue
                 if isinstance(outcome, dict) and all(_fits(outcome.get(key, empty), empty) for key, empty in _FIELDS.items()):
-                    found.append(_FIELDS | outcome)
-        return found
+                    rows.append(_FIELDS | outcome)
+        return rows
 
 
 def _fits(value: object, empty: object) -> bool:

@@ -87,7 +87,7 @@ class Settlement:
         done = decision.part is RootPart.WHOLE
         arrived, uid = (decision.envelope.arrived, decision.envelope.uid) if decision.envelope else (0.0, -1)
         outcome = Outcome(Status.SENT, DONE) if done else Outcome(Status.TRANSIENT, ASKED)
-        delivery = Delivery(outcome, arrived, (LOCAL_ROOT,), uid=uid, relay=PROXMOX)
+        delivery = Delivery(outcome, arrived, (LOCAL_ROOT,), uid=uid, taken_by=PROXMOX)
         event = Event(
             round(now, 3), journal.HAND_OVER, "deferred", ASKED, attempts=message.history.attempts, hand_over=journal.ASKED
         )
@@ -135,8 +135,8 @@ class Settlement:
     def _concerning_all(self, message: Queued, delivery: Delivery, now: float) -> Delivery:
         """A message met what every other would meet too; unless others were sent since it met this last time: then the refusal is
         its own after all."""
-        own = 0 <= message.refused_at < self._successes
-        message.refused_at = self._successes
+        own = 0 <= message.refused_after < self._successes
+        message.refused_after = self._successes
         if own:
             return replace(delivery, outcome=replace(delivery.outcome, shared=False))
         self.suspension.note(delivery.outcome, now, self._rng())
@@ -150,7 +150,7 @@ class Settlement:
         if self._observers.alarm is not None:
             if delivery.outcome.shared:
                 self._observers.alarm.refused(delivery.outcome, now)
-            elif verdict.state == "sent" and not delivery.relay:
+            elif verdict.state == "sent" and not delivery.taken_by:
                 self._observers.alarm.passed(now)
 
     def _sent(self, message: Queued, delivery: Delivery) -> None:
@@ -158,7 +158,7 @@ class Settlement:
         message.keep = delivery.reduced
         message.not_before = 0.0
         self.remove(message)
-        if not delivery.relay:
+        if not delivery.taken_by:
             self._successes += 1
             if self.suspension.clear() or self._index.any_put_off:
                 self.release()

@@ -74,7 +74,7 @@ def recorded(queue_id: str, delivery: Delivery, verdict: Verdict, now: float) ->
         "to": delivery.to, "subject": delivery.subject, "size": delivery.size, "uid": delivery.uid, "attempts": verdict.attempts,
         "delay": round(verdict.delay, 3), "reason": outcome.reason, "code": outcome.code, "request_id": outcome.request_id,
         "uncertain": delivery.outcome.status is Status.UNCERTAIN, "throttled": bool(outcome.retry_after and outcome.shared),
-        "relay": delivery.relay,
+        "relay": delivery.taken_by,
     }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def log_line(queue_id: str, delivery: Delivery, verdict: Verdict) -> str:
     """`ID: to=<a@b>, status=sent, delay=1.20, attempts=1, (reason; request-id=…)`: Postfix's vocabulary."""
     people = ",".join(f"<{address}>" for address in delivery.to[:SHOWN_RECIPIENTS])
     more = f" and {len(delivery.to) - SHOWN_RECIPIENTS} more" if len(delivery.to) > SHOWN_RECIPIENTS else ""
-    relay = f"relay={delivery.relay}, " if delivery.relay else ""
+    relay = f"relay={delivery.taken_by}, " if delivery.taken_by else ""
     request_id = f"request-id={verdict.outcome.request_id}" if verdict.outcome.request_id else ""
     detail = "; ".join(word for word in (verdict.outcome.reason, request_id) if word)
     return (

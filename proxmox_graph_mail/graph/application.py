@@ -80,8 +80,8 @@ class Application:
             meaning = REFUSALS.get(error.code) or {404: _NO_REGISTRATION, 403: _NOT_ITS_OWN}.get(error.http_status, "")
             error.args = (f"{meaning} ({error})" if meaning else str(error),)
             raise
-        found = json_object(answer).get("keyId")
-        return found if isinstance(found, str) else ""
+        key_id = json_object(answer).get("keyId")
+        return key_id if isinstance(key_id, str) else ""
 
 
 def proof(pem: bytes, application: str, now: float) -> str:

@@ -25,16 +25,16 @@ class Token:
         """What it says of itself, for diagnosis alone (Entra calls it opaque); empty if it is of another form."""
         try:
             part = self.value.split(".")[1]
-            found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+            decoded = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         except (IndexError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return decoded if isinstance(decoded, dict) else {}
 
     @property
     def roles(self) -> list[str]:
         """The application permissions in it."""
-        found = self.claims().get("roles")
-        return [str(role) for role in found] if isinstance(found, list) else []
+        listed = self.claims().get("roles")
+        return [str(role) for role in listed] if isinstance(listed, list) else []
 
 
 @dataclass(frozen=True, slots=True, repr=False)

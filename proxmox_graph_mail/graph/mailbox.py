@@ -51,14 +51,14 @@ class SendingMailbox:
         query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
         path = f"{self._path}/mailFolders/sentitems/messages?$filter={query}&$select=id"
         try:
-            found = json_object(self._graph.call("GET", path, expected=200)).get("value")
+            messages = json_object(self._graph.call("GET", path, expected=200)).get("value")
         except RequestError as error:
             if error.code in NOT_PERMITTED:
                 self._permissions.refuse(MAIL_READ_BASIC)
                 return None
             outcome = judge(error)
             return outcome if error.shared and outcome.status is Status.TRANSIENT else None
-        there = isinstance(found, list) and bool(found)
+        there = isinstance(messages, list) and bool(messages)
         return Outcome(Status.SENT, "already in Sent Items (the earlier answer was unclear)") if there else None
 
     def probe(self) -> Outcome:

@@ -150,18 +150,18 @@ def reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:
 
 def _headers(mail: Mail, circumstances: Circumstances) -> list[dict[str, str]]:
     date = mail.date or datetime.fromtimestamp(circumstances.arrived, UTC).astimezone()
-    found = [
+    headers = [
         ("X-Auto-Response-Suppress", "All"),
         ("X-Original-Date", format_datetime(date)),
         ("X-Queue-ID", f"{circumstances.queue_id}@{circumstances.host.name}"),
     ]
     for name, value in mail.headers:
-        if len(found) == HEADER_LIMIT:
+        if len(headers) == HEADER_LIMIT:
             break
         # Long values are of no use to a reader, and Exchange's limit for them is not documented.
         if _HEADER_NAME.fullmatch(name) and not _NOT_PASSED_ON.match(name) and len(name) + len(value) <= 900:
-            found.append((name, value))
-    return [{"name": name, "value": page.visible(value)} for name, value in found]
+            headers.append((name, value))
+    return [{"name": name, "value": page.visible(value)} for name, value in headers]
 
 
 def sorted_attachments(mail: Mail) -> tuple[list[Attachment], list[Attachment]]:

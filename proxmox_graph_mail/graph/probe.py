@@ -33,10 +33,10 @@ def addresses(host: str) -> list[str]:
     """The host's addresses. Raises OSError; TimeoutError if the resolver does not answer."""
     pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="resolver")
     try:
-        found = pool.submit(socket.getaddrinfo, host, 443, type=socket.SOCK_STREAM).result(DNS_PATIENCE)
+        answers = pool.submit(socket.getaddrinfo, host, 443, type=socket.SOCK_STREAM).result(DNS_PATIENCE)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in answers))
 
 
 def greet(wire: Wire, url: str) -> Greeting:
@@ -73,6 +73,6 @@ def issuer_of(host: str, port: int = 443) -> str:
     except (OSError, ValueError):
         return ""
     for kind in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME):
-        if found := issuer.get_attributes_for_oid(kind):
-            return str(found[0].value)
+        if names := issuer.get_attributes_for_oid(kind):
+            return str(names[0].value)
     return ""

@@ -124,10 +124,10 @@ def request_id(answer: Answer) -> str:
 def json_object(answer: Answer) -> dict[str, Any]:
     """An answer's JSON object; empty if it is of another form."""
     try:
-        found = json.loads(answer.content or b"{}")
+        value = json.loads(answer.content or b"{}")
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def error_of(answer: Answer) -> tuple[str, str]:

@@ -27,7 +27,7 @@ class Aliases:
 
         Each name is visited once, so a loop ends; a name that leads to itself alone stands for the local user.
         """
-        found: dict[str, None] = {}
+        targets: dict[str, None] = {}
         warnings: list[str] = []
         seen: set[str] = set()
         pending = [name]
@@ -39,7 +39,7 @@ class Aliases:
             seen.add(key)
             if values is None:
                 if key != name.lower():
-                    found[current] = None
+                    targets[current] = None
                 continue
             for value in values:
                 if value.startswith(":include:"):
@@ -49,10 +49,10 @@ class Aliases:
                 elif value.startswith(("|", "/")):
                     warnings.append(f"/etc/aliases: {name}: {value}: pipes and files are not supported; ignored")
                 elif value.startswith("\\"):
-                    found[value[1:]] = None
+                    targets[value[1:]] = None
                 else:
                     pending.append(value)
-        return tuple(found), tuple(warnings)
+        return tuple(targets), tuple(warnings)
 
     def _lookup(self, name: str) -> tuple[str, ...] | None:
         entry = self.entries.get(name)
@@ -136,8 +136,8 @@ def _include(path: str) -> tuple[list[str], list[str]]:
     except (OSError, ValueError) as error:
         error = error if isinstance(error, OSError) else OSError(22, "no path")
         return [], [f"/etc/aliases: :include:{path}: {error.strerror}; ignored"]
-    found = []
+    targets = []
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
-            found += [value for value in _values(line) if not value.startswith(("|", "/", ":"))]
-    return found, []
+            targets += [value for value in _values(line) if not value.startswith(("|", "/", ":"))]
+    return targets, []

@@ -28,12 +28,12 @@ def codec(charset: str) -> str | None:
     name = charset.strip().strip("\"'").lower()
     name = _ALIASES.get(name, name)
     try:
-        found = codecs.lookup(name)
-        if found.name in _NO_TEXT or not isinstance("".encode(found.name), bytes):
+        entry = codecs.lookup(name)
+        if entry.name in _NO_TEXT or not isinstance("".encode(entry.name), bytes):
             return None
     except (LookupError, ValueError, UnicodeError, TypeError):  # ValueError: a NUL in the name
         return None
-    return found.name
+    return entry.name
 
 
 def decode(content: bytes, charset: str | None) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.mail import Mail, Mailbox
-from proxmox_graph_mail.message.parts import Findings, Part, walk
+from proxmox_graph_mail.message.parts import Contents, Part, walk
 from proxmox_graph_mail.rfc822.addresses import mailboxes
 from proxmox_graph_mail.rfc822.header import section_end, start_of_message
 
@@ -42,19 +42,19 @@ _SEALED = ("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", 
 
 def parse(data: bytes) -> Mail:
     """Take a message apart. Never raises, whatever the bytes are."""
-    found = Findings()
+    contents = Contents()
     try:
-        message = _message(_clean_header(data[start_of_message(data) :], found))
-        found.defects += [f"{type(defect).__name__}" for defect in message.defects]
-        walk(message, found)
+        message = _message(_clean_header(data[start_of_message(data) :], contents))
+        contents.defects += [f"{type(defect).__name__}" for defect in message.defects]
+        walk(message, contents)
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
         # The standard library's parser has raised each of these on some mail. Then the mail is its own text.
-        found = Findings()
-        found.defects.append(f"the parser gave up ({type(error).__name__}); shown as plain text")
+        contents = Contents()
+        contents.defects.append(f"the parser gave up ({type(error).__name__}); shown as plain text")
         text, _ = charset.decode(data[start_of_message(data) :], None)
-        found.texts = [text]
+        contents.texts = [text]
         message = Part()
-    return _mail(message, found)
+    return _mail(message, contents)
 
 
 def _message(data: bytes) -> Part:
@@ -65,18 +65,18 @@ def _message(data: bytes) -> Part:
     return parser.close()
 
 
-def _clean_header(data: bytes, found: Findings) -> bytes:
+def _clean_header(data: bytes, contents: Contents) -> bytes:
     """Bare CRs and NULs of the header become blanks: the parser would take a CR for a line end, and so a forged field."""
     head = data[: section_end(data)[0]]
     if b"\r" in head or b"\0" in head:
         clean = _BARE_CR.sub(b" ", head).replace(b"\0", b" ")
         if clean != head:
-            found.defects.append("bare CR or NUL in the header; read as blanks")
+            contents.defects.append("bare CR or NUL in the header; read as blanks")
         return clean + data[len(head) :]
     return data
 
 
-def _mail(message: Part, found: Findings) -> Mail:
+def _mail(message: Part, contents: Contents) -> Mail:
     headers = tuple(_headers(message))
 
     def first(name: str) -> str:
@@ -91,7 +91,7 @@ def _mail(message: Part, found: Findings) -> Mail:
         )
 
     senders = people("from")
-    texts = found.alternatives if found.htmls else found.alternatives + found.texts
+    texts = contents.alternatives if contents.htmls else contents.alternatives + contents.texts
     message_ids = _MESSAGE_ID.findall(first("message-id"))
     return Mail(
         subject=first("subject").strip(),
@@ -105,12 +105,12 @@ def _mail(message: Part, found: Findings) -> Mail:
         references=" ".join(_MESSAGE_ID.findall(first("references"))),
         importance=_importance(first),
         text="\n".join(texts) if texts else None,
-        html=found.htmls[0] if found.htmls else None,
-        appended=tuple(found.texts) if found.htmls else (),
-        attachments=tuple(found.attachments),
+        html=contents.htmls[0] if contents.htmls else None,
+        appended=tuple(contents.texts) if contents.htmls else (),
+        attachments=tuple(contents.attachments),
         sealed=message.get_content_type() in _SEALED,
         headers=headers,
-        defects=tuple(dict.fromkeys(found.defects)),
+        defects=tuple(dict.fromkeys(contents.defects)),
     )
 
 
@@ -132,8 +132,8 @@ def _one_line(value: str) -> str:
 
 def _date(value: str) -> datetime | None:
     try:
-        found = parsedate_to_datetime(value)
-        return found.astimezone() if found.tzinfo is None else found
+        date = parsedate_to_datetime(value)
+        return date.astimezone() if date.tzinfo is None else date
     except (ValueError, TypeError, IndexError, OverflowError, OSError):
         return None
 

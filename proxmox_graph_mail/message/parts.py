@@ -19,7 +19,7 @@ MAX_DEPTH = 50
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
 
 
-class Findings:
+class Contents:
     """What a walk through the parts gathers."""
 
     def __init__(self) -> None:
@@ -30,56 +30,56 @@ class Findings:
         self.defects: list[str] = []
 
 
-def walk(part: Part, found: Findings, *, alternative: bool = False, related: bool = False, depth: int = 0) -> None:
+def walk(part: Part, contents: Contents, *, alternative: bool = False, related: bool = False, depth: int = 0) -> None:
     """Gather what a part and those in it hold."""
     kind = part.get_content_type()
     if part.is_multipart() and not kind.startswith("message/") and depth < MAX_DEPTH:
         children = part.get_payload()
         if isinstance(children, list):
             is_alternative = kind == "multipart/alternative"
-            htmls, alternatives = len(found.htmls), len(found.alternatives)
-            _stray_text(part.preamble, found)
+            htmls, alternatives = len(contents.htmls), len(contents.alternatives)
+            _stray_text(part.preamble, contents)
             for child in children:
                 if isinstance(child, Part):
                     walk(
-                        child, found,
+                        child, contents,
                         alternative=is_alternative or (alternative and kind == "multipart/related"),
                         related=related or kind == "multipart/related",
                         depth=depth + 1,
                     )  # fmt: skip
-            if is_alternative and len(found.htmls) == htmls:  # nothing says the same as HTML: it is the body itself
-                found.texts += found.alternatives[alternatives:]
-                del found.alternatives[alternatives:]
-            _stray_text(part.epilogue, found)
+            if is_alternative and len(contents.htmls) == htmls:  # nothing says the same as HTML: it is the body itself
+                contents.texts += contents.alternatives[alternatives:]
+                del contents.alternatives[alternatives:]
+            _stray_text(part.epilogue, contents)
             return
     if kind.startswith("multipart/") and not part.is_multipart():  # its boundary never comes: the text is all there is
         kind = "text/plain"
     named = bool(_filename(part))
-    attached = named or part.get_content_disposition() == "attachment" or len(found.attachments) >= MAX_PARTS
+    attached = named or part.get_content_disposition() == "attachment" or len(contents.attachments) >= MAX_PARTS
     if kind == "text/plain" and not attached and not part.is_multipart():
-        (found.alternatives if alternative else found.texts).append(_text(part, found))
-    elif kind == "text/html" and not attached and not found.htmls and not part.is_multipart():
-        found.htmls.append(_text(part, found))
+        (contents.alternatives if alternative else contents.texts).append(_text(part, contents))
+    elif kind == "text/html" and not attached and not contents.htmls and not part.is_multipart():
+        contents.htmls.append(_text(part, contents))
     else:
-        found.attachments.append(_attachment(part, found, related=related))
+        contents.attachments.append(_attachment(part, contents, related=related))
 
 
-def _stray_text(text: str | None, found: Findings) -> None:
+def _stray_text(text: str | None, contents: Contents) -> None:
     """What stands before the first and behind the last boundary is to be ignored (RFC 2046 5.1.1), for it says to old
     programs that this is MIME. If it says anything else, a boundary was wrong, and it may be the report itself."""
     if text and text.strip() and not re.search("mime|multi-?part|encrypted|signed", text, re.IGNORECASE):
         content = text.encode("utf-8", "surrogateescape")
-        found.texts.append(charset.decode(content, None)[0].replace("\r\n", "\n").strip("\n") + "\n")
-        found.defects.append("text outside the MIME boundaries; shown")
+        contents.texts.append(charset.decode(content, None)[0].replace("\r\n", "\n").strip("\n") + "\n")
+        contents.defects.append("text outside the MIME boundaries; shown")
 
 
-def _text(part: Part, found: Findings) -> str:
+def _text(part: Part, contents: Contents) -> str:
     content = _content(part)
     text, defect = charset.decode(content, _charset(part))
     if defect:
-        found.defects.append(defect)
+        contents.defects.append(defect)
     if "\0" in text:
-        found.defects.append("NUL in the text; left out")
+        contents.defects.append("NUL in the text; left out")
         text = text.replace("\0", "")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -109,7 +109,7 @@ def _content(part: Part) -> bytes:
     return payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else part.as_bytes()
 
 
-def _attachment(part: Part, found: Findings, *, related: bool) -> Attachment:
+def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
     kind = part.get_content_type()
     name = _filename(part)
     if kind.startswith("message/") or part.is_multipart():
@@ -130,7 +130,7 @@ def _attachment(part: Part, found: Findings, *, related: bool) -> Attachment:
         content = _content(part)
     if not name:
         extension = mimetypes.guess_extension(kind) or ".bin"
-        name = f"attachment-{len(found.attachments) + 1}{extension}"
+        name = f"attachment-{len(contents.attachments) + 1}{extension}"
     content_id = str(part.get("Content-ID", "")).strip().strip("<>").strip()
     content_id = "".join(c for c in content_id if c.isprintable() and c not in "<>")
     # Shown in the body, unless it says it is an attachment or nothing could refer to it.

@@ -33,7 +33,7 @@ class AddressBook:
     sender: str
     admin: str = ""
     admin_source: str = ""
-    forward_file: tuple[str, ...] = ()
+    forward_addresses: tuple[str, ...] = ()
     hands_over_root: bool = False
 
     def resolve(self, recipient: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -42,7 +42,7 @@ class AddressBook:
         local = self._local_name(recipient)
         if local is None:
             return (recipient,), ()
-        found: dict[str, None] = {}
+        reached: dict[str, None] = {}
         warnings: list[str] = []
         targets: tuple[str, ...] = (local,)
         if local.lower() != "root":
@@ -52,24 +52,24 @@ class AddressBook:
         for target in targets:
             name = self._local_name(target)
             if name is None:
-                found[target] = None
+                reached[target] = None
                 continue
             if name.lower() == "root" and self.hands_over_root:
-                found[LOCAL_ROOT] = None
-                if self.mail_to or not self.forward_file:
+                reached[LOCAL_ROOT] = None
+                if self.mail_to or not self.forward_addresses:
                     continue
-            if name.lower() == "root" and self.forward_file and not self.mail_to:
-                found.update(dict.fromkeys(self.forward_file))
+            if name.lower() == "root" and self.forward_addresses and not self.mail_to:
+                reached.update(dict.fromkeys(self.forward_addresses))
             else:
                 administrators, problems = self.administrators()
                 warnings += problems
-                found.update(dict.fromkeys(administrators))
-        return tuple(found), tuple(dict.fromkeys(warnings))
+                reached.update(dict.fromkeys(administrators))
+        return tuple(reached), tuple(dict.fromkeys(warnings))
 
     def administrators(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Who reads local users' mail, with warnings."""
-        found, _, warnings = self.administration()
-        return found, warnings
+        people, _, warnings = self.administration()
+        return people, warnings
 
     def administration(self) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
         """Who reads local users' mail, what says so, and warnings: MAIL_TO, else root@pam's address, else where /etc/aliases
@@ -79,9 +79,9 @@ class AddressBook:
         if self.admin:
             return (self.admin,), f"root@pam in {self.admin_source}", ()
         expanded, warnings = self.aliases.expand("root")
-        found = tuple(target for target in expanded if self._local_name(target) is None)
-        if found:
-            return found, "root in /etc/aliases", warnings
+        people = tuple(target for target in expanded if self._local_name(target) is None)
+        if people:
+            return people, "root in /etc/aliases", warnings
         return (
             (self.sender,),
             "the sending mailbox, because nothing else is named",

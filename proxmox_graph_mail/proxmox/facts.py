@@ -28,7 +28,7 @@ from proxmox_graph_mail import files, log, paths
 LIMIT = 3.0  # seconds that reading may take
 FORWARD_PROGRAMS = ("/usr/libexec/proxmox-mail-forward", "/usr/bin/proxmox-mail-forward")
 """Where PVE 9 and PBS 4, and where their predecessors, keep it."""
-FORWARD_UNIT = "/usr/lib/systemd/system/proxmox-graph-mail-hand-over.path"
+HAND_OVER_UNIT = "/usr/lib/systemd/system/proxmox-graph-mail-hand-over.path"
 SIZE_LIMIT = 1 << 20  # bytes; pmxcfs takes no larger file
 _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
 
@@ -36,7 +36,7 @@ _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
 class Facts(NamedTuple):
     """`products` are pve and pbs; `admin` is root@pam's address and `admin_source` the file that says so; `email_from` the
     sender that Proxmox gives its notifications; `forward_program` the proxmox-mail-forward that is there and can be run by our
-    unit, `forward_file_pipes` whether /root/.forward pipes into it, `forward_file` the addresses in that file."""
+    unit, `forward_file_pipes` whether /root/.forward pipes into it, `forward_addresses` the addresses in that file."""
 
     products: tuple[str, ...] = ()
     admin: str = ""
@@ -46,16 +46,16 @@ class Facts(NamedTuple):
     nodes: tuple[str, ...] = ()
     forward_program: str = ""
     forward_file_pipes: bool = False
-    forward_file: tuple[str, ...] = ()
+    forward_addresses: tuple[str, ...] = ()
 
 
 def known() -> Facts:
     """The facts as they were last read; none where nobody ever read any."""
     try:
         with open(paths.host_facts(), "rb") as source:
-            found = json.load(source)
+            facts = json.load(source)
         kinds = {name: type(value) for name, value in Facts()._asdict().items()}
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items() if key in kinds}
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items() if key in kinds}
         return Facts(**{key: value for key, value in values.items() if isinstance(value, kinds[key])})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return Facts()
@@ -63,24 +63,24 @@ def known() -> Facts:
 
 def refresh(limit: float = LIMIT) -> bool:
     """As root: read anew, and write what changed; False if that could not be done in time, and the last good copy stays."""
-    found = in_child(gather, limit)
-    if not isinstance(found, dict):
+    gathered = in_child(gather, limit)
+    if not isinstance(gathered, dict):
         log.line(f"/etc/pve does not answer within {limit:.0f} s; the last good copy of what it said is used", log.WARNING)
         return False
-    for problem in found["problems"]:
+    for problem in gathered["problems"]:
         log.line(f"{problem}; the last good copy is used", log.WARNING)
     old = known()
-    if found["problems"] and old.products:
+    if gathered["problems"] and old.products:
         return False
-    if found["pve"] is None and "pve" in old.products and found["pve_there"]:
+    if gathered["pve"] is None and "pve" in old.products and gathered["pve_there"]:
         # The cluster's file system is not mounted (pmxcfs is down, or not yet up): what it said last holds.
-        facts = Facts(**found["facts"])._replace(
-            products=tuple(dict.fromkeys((*old.products, *found["facts"]["products"]))), admin=old.admin, cluster=old.cluster,
+        facts = Facts(**gathered["facts"])._replace(
+            products=tuple(dict.fromkeys((*old.products, *gathered["facts"]["products"]))), admin=old.admin, cluster=old.cluster,
             admin_source=old.admin_source, email_from=old.email_from, nodes=old.nodes,
         )  # fmt: skip
     else:
-        facts = Facts(**found["facts"])
-        _replace("cluster.conf", found["pve"]["settings"] if found["pve"] else None)
+        facts = Facts(**gathered["facts"])
+        _replace("cluster.conf", gathered["pve"]["settings"] if gathered["pve"] else None)
     _replace("host.json", json.dumps(facts._asdict(), indent=1) + "\n")
     return True
 
@@ -93,12 +93,12 @@ def gather() -> dict[str, Any]:
     pve = _guarded(_pve, root, problems) if pve_there and pve_is_up() else None
     pbs = _guarded(_pbs, root, problems) if os.path.isdir(f"{root}/etc/proxmox-backup") else None
     program = next((path for path in FORWARD_PROGRAMS if os.access(f"{root}{path}", os.X_OK)), "")
-    if not os.path.exists(f"{root}{FORWARD_UNIT}"):
+    if not os.path.exists(f"{root}{HAND_OVER_UNIT}"):
         program = ""  # nobody would run it
     pipes, addresses = parse_forward_file(_lines(f"{root}/root/.forward"))
     facts = {
         "products": [name for name, there in (("pve", pve or pve_there), ("pbs", pbs)) if there],
-        "forward_program": f"{root}{program}" if program else "", "forward_file_pipes": pipes, "forward_file": addresses,
+        "forward_program": f"{root}{program}" if program else "", "forward_file_pipes": pipes, "forward_addresses": addresses,
     }  # fmt: skip
     for source in (pbs, pve):  # where both are installed, PVE's count
         facts |= {key: value for key, value in (source or {}).items() if value and key != "settings"}

@@ -63,7 +63,7 @@ class Notifications:
 
     def targets(self) -> list[Target]:
         """Every target, by name."""
-        found = []
+        listed = []
         for entry in self._list("targets", ("target",)):
             name, kind = str(entry["name"]), str(entry.get("type", ""))
             details: Mapping[str, Any] = entry
@@ -73,19 +73,19 @@ class Notifications:
             to = (*_words(details.get("mailto")), *_words(details.get("mailto-user")))
             sender, server = str(details.get("from-address", "")), str(details.get("server", ""))
             disabled, comment = bool(details.get("disable", False)), str(details.get("comment", ""))
-            found.append(Target(name, kind, to, sender, server, disabled, comment))
-        return sorted(found, key=lambda target: target.name)
+            listed.append(Target(name, kind, to, sender, server, disabled, comment))
+        return sorted(listed, key=lambda target: target.name)
 
     def matchers(self) -> list[Matcher]:
         """Every matcher, by name."""
-        found = []
+        listed = []
         for entry in self._list("matchers", ("matcher",)):
             keys = ("match-severity", "match-field", "match-calendar")
             rules = [f"{key.removeprefix('match-')} {', '.join(_words(entry[key]))}" for key in keys if entry.get(key)]
             words = f" {entry.get('mode', 'all')}: ".join(["", "; ".join(rules)]).strip() if rules else "everything"
             words = f"not ({words})" if entry.get("invert-match") else words
-            found.append(Matcher(str(entry["name"]), _words(entry.get("target")), words, bool(entry.get("disable", False))))
-        return sorted(found, key=lambda matcher: matcher.name)
+            listed.append(Matcher(str(entry["name"]), _words(entry.get("target")), words, bool(entry.get("disable", False))))
+        return sorted(listed, key=lambda matcher: matcher.name)
 
     def add(self, name: str, *, to: Sequence[str], users: Sequence[str]) -> None:
         """Make a sendmail target."""
@@ -118,8 +118,8 @@ class Notifications:
             command = ["proxmox-backup-manager", "notification", *words, "list", "--output-format", "json"]
         text = _run(command)
         try:
-            found = json.loads(text or "[]")
-            return [entry for entry in found if isinstance(entry, dict) and "name" in entry]
+            rows = json.loads(text or "[]")
+            return [entry for entry in rows if isinstance(entry, dict) and "name" in entry]
         except (ValueError, TypeError):
             raise ProxmoxError(f"{' '.join(command)} did not print JSON") from None
 

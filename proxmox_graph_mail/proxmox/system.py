@@ -66,8 +66,8 @@ def members(path: str = "/etc/pve/.members") -> dict[str, str]:
     """The cluster's nodes and their addresses, as pmxcfs has them."""
     try:
         with open(path, "rb") as file:
-            found = json.load(file)
-        return {str(name): str(node.get("ip", "")) for name, node in found["nodelist"].items()}
+            content = json.load(file)
+        return {str(name): str(node.get("ip", "")) for name, node in content["nodelist"].items()}
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 

@@ -27,14 +27,14 @@ def addresses(text: str) -> list[str]:
 
     Blanks separate too, where no `<…>`, quote or comment is about, as sendmail, Postfix and nullmailer have it.
     """
-    found: list[str] = []
+    listed: list[str] = []
     for item in _split(text):
         phrase, angle, _ = _lex(item)
         if angle is None and '"' not in phrase:
-            found += phrase.split()
+            listed += phrase.split()
         elif (mailbox := _mailbox(item)) is not None and mailbox[1]:
-            found.append(mailbox[1])
-    return found
+            listed.append(mailbox[1])
+    return listed
 
 
 def is_recipient(text: str) -> bool:

@@ -45,19 +45,19 @@ def written_fields(head: bytes) -> list[bytes]:
     Ends at the first blank line, at the first line that is no field (there the body begins, as sendmail, Postfix and exim have
     it), or with the bytes given.
     """
-    found: list[list[bytes]] = []
+    folded: list[list[bytes]] = []
     at = 0
     while at < len(head):
         end = head.find(b"\n", at) + 1 or len(head)  # not splitlines: a bare CR ends no line
         line = head[at:end]
         at = end
-        if line[:1] in (b" ", b"\t") and found:
-            found[-1].append(line)
+        if line[:1] in (b" ", b"\t") and folded:
+            folded[-1].append(line)
         elif field_name(line):
-            found.append([line])
+            folded.append([line])
         else:
             break
-    return [b"".join(lines) for lines in found]
+    return [b"".join(lines) for lines in folded]
 
 
 def field_name(field: bytes) -> bytes:
@@ -69,11 +69,11 @@ def field_name(field: bytes) -> bytes:
 
 def fields(head: bytes) -> list[tuple[bytes, bytes]]:
     """The header fields of a message's beginning, names in lower case, values unfolded."""
-    found = []
+    pairs = []
     for field in written_fields(head[start_of_message(head) :]):
         value = field.partition(b":")[2]
-        found.append((field_name(field).lower(), b" ".join([line.strip() for line in value.split(b"\n") if line.strip()])))
-    return found
+        pairs.append((field_name(field).lower(), b" ".join([line.strip() for line in value.split(b"\n") if line.strip()])))
+    return pairs
 
 
 def header_complete(head: bytes) -> bool:
@@ -83,10 +83,10 @@ def header_complete(head: bytes) -> bool:
 
 def header_recipients(head: bytes) -> list[str]:
     """The addresses of To, Cc and Bcc, for `-t`; where there are Resent- fields, of those alone (RFC 5322 3.6.6)."""
-    found = fields(head)
-    names = _RESENT_FIELDS if any(name in _RESENT_FIELDS for name, _ in found) else _RECIPIENT_FIELDS
+    written = fields(head)
+    names = _RESENT_FIELDS if any(name in _RESENT_FIELDS for name, _ in written) else _RECIPIENT_FIELDS
     recipients: list[str] = []
-    for name, value in found:
+    for name, value in written:
         if name in names:
             recipients += addresses(value.decode("utf-8", "surrogateescape"))
     return recipients

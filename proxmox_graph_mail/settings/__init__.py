@@ -28,12 +28,12 @@ def source() -> Source:
     return read(KEYS)
 
 
-def load(found: Source | None = None) -> Settings:
+def load(given: Source | None = None) -> Settings:
     """Read and check the settings. Raises SettingsError."""
-    found = source() if found is None else found
-    settings = _checked(found)
+    given = source() if given is None else given
+    settings = _checked(given)
     if missing := _missing(settings):
-        raise SettingsError(f"{found.place('')}: {missing}")
+        raise SettingsError(f"{given.place('')}: {missing}")
     return settings
 
 
@@ -59,10 +59,10 @@ def fault(key: str, text: str) -> str:
 
 def values_of(path: Path) -> dict[str, str]:
     """The keys (upper case) that a file sets. Raises SettingsError."""
-    found = read_file(str(path), KEYS)
-    if found.problems:
-        raise SettingsError(found.problems[0])
-    return {key.upper(): value.text for key, value in found.values.items()}
+    source = read_file(str(path), KEYS)
+    if source.problems:
+        raise SettingsError(source.problems[0])
+    return {key.upper(): value.text for key, value in source.values.items()}
 
 
 def alarm_command() -> str:
@@ -84,25 +84,25 @@ def files(settings: Settings | None = None) -> tuple[Path, ...]:
     return (*(Path(path) for path in paths.settings_files()), *(path for path in named if path))
 
 
-def _checked(found: Source) -> Settings:
+def _checked(given: Source) -> Settings:
     """Each value, and those that must not be the same."""
-    if found.problems:
-        raise SettingsError(found.problems[0])
+    if given.problems:
+        raise SettingsError(given.problems[0])
     try:
-        settings = Settings(source=found)  # type: ignore[call-arg]  # what its one source reads
+        settings = Settings(source=given)  # type: ignore[call-arg]  # what its one source reads
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         reason = _HINTS.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
-        raise SettingsError(_sentence(found, key, reason)) from None
+        raise SettingsError(_sentence(given, key, reason)) from None
     if settings.graph_object_id and settings.graph_object_id.lower() == settings.graph_client_id.lower():
         reason = "this is the client ID; the Object ID stands below it on the app registration's overview page"
-        raise SettingsError(_sentence(found, "graph_object_id", reason))
+        raise SettingsError(_sentence(given, "graph_object_id", reason))
     return settings
 
 
-def _sentence(found: Source, key: str, reason: str) -> str:
-    return ": ".join(word for word in (found.place(key), key.upper(), reason) if word)
+def _sentence(given: Source, key: str, reason: str) -> str:
+    return ": ".join(word for word in (given.place(key), key.upper(), reason) if word)
 
 
 def _missing(settings: Settings) -> str:

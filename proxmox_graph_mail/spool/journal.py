@@ -124,9 +124,9 @@ def read(directory: str | int, queue_id: str) -> History:
     return summary(events(directory, queue_id))
 
 
-def summary(found: Iterable[Event]) -> History:
+def summary(events: Iterable[Event]) -> History:
     """Sum events up."""
-    return reduce(History.after, found, NEW)
+    return reduce(History.after, events, NEW)
 
 
 def state_in_queue(past: History, due: float = 0.0) -> str:
@@ -140,8 +140,8 @@ def _place(directory: str | int, queue_id: str) -> tuple[str, int | None]:
 
 def _event(line: bytes) -> Event | None:
     try:
-        found = json.loads(line)
-        fields: dict[str, Any] = {name: found[name] for name in Event._fields if name in found}
+        content = json.loads(line)
+        fields: dict[str, Any] = {name: content[name] for name in Event._fields if name in content}
         fields |= {name: tuple(str(address) for address in fields.get(name, ())) for name in ("unclear", "sent_to")}
         event = Event(**fields)
     except (ValueError, TypeError, RecursionError):

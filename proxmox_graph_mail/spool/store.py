@@ -66,7 +66,7 @@ class Spool:
 
     def scan(self) -> list[Entry]:
         """The messages of the queue, oldest first."""
-        found = []
+        entries = []
         try:
             with os.scandir(self.queue) as files:
                 for file in files:
@@ -76,11 +76,11 @@ class Spool:
                         except FileNotFoundError:
                             continue  # sent or removed meanwhile
                         if (status.st_mode & 0o170000) == 0o100000:
-                            found.append(Entry(file.name, status.st_mtime, status.st_size))
+                            entries.append(Entry(file.name, status.st_mtime, status.st_size))
         except OSError as error:
             raise translated(error, self.queue) from error
-        found.sort(key=lambda entry: entry.id)
-        return found
+        entries.sort(key=lambda entry: entry.id)
+        return entries
 
     def scan_failed(self) -> list[Entry]:
         """The messages of failed/, oldest first."""

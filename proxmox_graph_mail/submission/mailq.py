@@ -28,8 +28,8 @@ def require_access(spool: Spool) -> None:
 def show(spool: Spool, *, as_json: bool) -> int:
     """Print the queue on standard output."""
     require_access(spool)
-    found = listing(spool)
-    say(json.dumps(found, indent=1) + "\n" if as_json else table(found))
+    rows = listing(spool)
+    say(json.dumps(rows, indent=1) + "\n" if as_json else table(rows))
     return EX_OK
 
 

@@ -140,10 +140,10 @@ def _wait_for_outcome(spool: Spool, taken: Taken, wait: float) -> int:
 
 def recipients_of(operands: list[str]) -> list[str]:
     """The addresses of the command line's operands, each an RFC 5322 list."""
-    found = []
+    recipients = []
     for operand in operands:
-        found += addresses(without_controls(f"recipient {log.printable(operand)}", operand, allowed="\t"))
-    return found
+        recipients += addresses(without_controls(f"recipient {log.printable(operand)}", operand, allowed="\t"))
+    return recipients
 
 
 def sender_of(argument: str) -> str:

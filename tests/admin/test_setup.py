@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail.admin.entra import Form, script
+from proxmox_graph_mail.admin.entra import Kind, script
 from proxmox_graph_mail.admin.settings_file import changed
 from proxmox_graph_mail.settings import values_of
 from tests.programs import Host, Sandbox, subjects
@@ -176,21 +176,21 @@ def test_every_secret_survives_the_file(secret: str, tmp_path: Path) -> None:
     assert values_of(path)["GRAPH_CLIENT_SECRET"] == secret
 
 
-@pytest.mark.parametrize("form", list(Form))
-def test_the_scripts_have_this_host_s_values(online: Host, sandbox: Sandbox, form: Form) -> None:
+@pytest.mark.parametrize("kind", list(Kind))
+def test_the_scripts_have_this_host_s_values(online: Host, sandbox: Sandbox, kind: Kind) -> None:
     """No placeholder is left; names are quoted; the superseded policy is named as such."""
-    text = online.admin("entra", form.value, "--name", "it's $HOME").stdout
-    assert sandbox.about["tenant"] in text or form is Form.RBAC
+    text = online.admin("entra", kind.value, "--name", "it's $HOME").stdout
+    assert sandbox.about["tenant"] in text or kind is Kind.RBAC
     assert not re.search(r"@(tenant|client|sender|domain|name)@", text)
     assert "'its HOME'" in text
-    if form is Form.RBAC:
+    if kind is Kind.RBAC:
         assert f"$client = '{sandbox.about['client']}'" in text
         assert "$sender = 'pve@example.com'" in text
         assert "New-ApplicationAccessPolicy" in text
         assert "another.mailbox@example.com" in text
     else:
         assert "b633e1c5-b582-4048-a93e-9f11b44c7e96" in text
-    assert script(form)
+    assert script(kind)
 
 
 def test_the_cli_script_is_shell(online: Host) -> None:

@@ -159,13 +159,18 @@ def test_a_queue_that_vanishes_is_waited_for_without_spinning(
     for _ in range(12):
         assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer = Spool(str(host.spool)), Mailer(Status.SENT)
-    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(time.time))
+    stop = threading.Event()
+    runner = Runner(spool, configuration(mailer), events, stop, world(time.time))
     runner._scan()
     first, *_ = runner._index
     first.sent = True  # and its file could not be removed
     queue, away = Path(spool.queue), host.spool / "away"
     queue.rename(away)
-    runner.run(once=True)  # comes to an end
+    spinning = threading.Timer(10, stop.set)
+    spinning.start()
+    runner.run(once=True)
+    spinning.cancel()
+    assert not stop.is_set()  # the pass came to an end by itself
     assert not runner.has_work()
     assert mailer.sent == 0
     away.rename(queue)
