@@ -286,3 +286,18 @@ def test_a_proxy_is_used_and_its_refusal_is_not_the_mail_s(sandbox: Sandbox, tmp
     with Wire(ca, address, "localhost", ["localhost"]) as wire:
         (tmp_path / "tokens.json").unlink()
         assert TokenCache(tmp_path, TokenEndpoint(credential(sandbox), wire)).get().value
+
+
+def test_where_nothing_can_be_asked_sent_items_say_so(sandbox: Sandbox, wire: Wire, tmp_path: Path) -> None:
+    """Neither yes nor no: then nothing is sent either. What Graph answers about Sent Items alone is a no."""
+    stop = threading.Event()
+    graph = graph_of(sandbox, wire, tmp_path, throttle=Throttle(stop))
+    mailbox = SendingMailbox(graph, "pve@example.com", Permissions(None, "k"))
+    sandbox.control(roles=["Mail.Send", "Mail.ReadBasic"])
+    assert mailbox.was_sent("<nowhere@example.com>") is None
+    stop.set()  # no short retries
+    graph._tokens.forget(graph._tokens.get())
+    sandbox.faults({"on": "token", "status": 503, "times": 50})
+    asked = mailbox.was_sent("<nowhere@example.com>")
+    assert asked is not None
+    assert asked.status is Status.TRANSIENT
