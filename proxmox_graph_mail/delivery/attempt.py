@@ -6,7 +6,7 @@ The message on disk is only read here; what becomes of it is the runner's to set
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 
 from proxmox_graph_mail.delivery.credential_end import footer
@@ -36,6 +36,7 @@ class Delivery:
     outcome: Outcome
     arrived: float = 0.0
     to: tuple[str, ...] = ()
+    _: KW_ONLY
     sent_to: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -83,8 +84,9 @@ def send(queue_id: str, envelope: Envelope, data: bytes, size: int, relay: Relay
     form = Form(mail, own_bytes(mail, data, size, mime=relay.mime), size, replace(circumstances, footer=line), relay)
     to = people.addresses()
     base = Delivery(
-        Outcome(Status.SENT), envelope.arrived, to, (), people.warnings, subject=mail.subject, size=size, uid=envelope.uid
-    )
+        Outcome(Status.SENT), envelope.arrived, to,
+        warnings=people.warnings, subject=mail.subject, size=size, uid=envelope.uid,
+    )  # fmt: skip
     if not to:
         reason = f"no recipient is a mail address: {' '.join(people.invalid)[:200]}"
         return replace(base, outcome=Outcome(Status.FAILED, reason, "NoRecipient"), to=people.invalid)

@@ -132,7 +132,7 @@ def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, te
         host.run(f"kill -9 {host.status()['MainPID']}")
         tenant.control(end_hangs=True)
         eventually(lambda: tenant.control()["counts"]["in_flight"] == 0, "the request is over")
-    shown(host, f"the queue runner ended {DEATHS} times with this message in hand")
+    shown(host, f"the queue runner crashed {DEATHS} times while sending this message")
     tenant.control(faults=[])
     others = submit(host, "innocent", 3)
     eventually(lambda: others <= {mail["message"]["subject"] for mail in tenant.accepted()}, "the others arrive")

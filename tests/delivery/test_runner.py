@@ -37,6 +37,16 @@ def test_a_pass_sends_what_is_due(online: Host, sandbox: Sandbox) -> None:
     assert os.listdir(online.spool / "queue") == []
 
 
+def test_where_nobody_reads_root_s_mail_the_log_says_so(online: Host, sandbox: Sandbox) -> None:
+    """It goes to the sending mailbox, and the warning says what to set."""
+    settings = sandbox.settings()
+    settings.pop("MAIL_TO")
+    online.settle(settings)
+    online.sendmail("-odq", "root")
+    assert online.admin("run", "--once").returncode == 0
+    assert any("warning: no administrator is named" in line and "set MAIL_TO" in line for line in online.syslog.read())
+
+
 def test_a_runner_sends_what_comes_while_it_waits(online: Host, sandbox: Sandbox) -> None:
     """The FIFO wakes it; the mail is there in a moment."""
     with online.runner():
