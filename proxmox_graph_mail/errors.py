@@ -56,7 +56,7 @@ class UsageError(MailError):
 
     temporary = False
     status = EX_USAGE
-    remedy = "--help shows how it is called"
+    remedy = "see --help"
 
 
 class DataError(MailError):
@@ -78,13 +78,11 @@ class TooLargeError(MailError):
 class SpoolError(MailError):
     """The spool is absent, full or broken."""
 
-    remedy = "proxmox-graph-mail check looks at the spool"
-
 
 class SpoolAccessError(SpoolError):
     """This user, or this sandbox, may not write the spool: the submit socket is the way."""
 
-    remedy = "systemctl status proxmox-graph-mail-submit.socket"
+    remedy = "see systemctl status proxmox-graph-mail-submit.socket"
 
 
 class ClientGoneError(MailError):
@@ -96,7 +94,7 @@ class ClientGoneError(MailError):
 class ReceptionError(MailError):
     """The submit socket's other end refused the message, or there is none."""
 
-    remedy = "systemctl status proxmox-graph-mail-submit.socket"
+    remedy = "see systemctl status proxmox-graph-mail-submit.socket"
 
     def __init__(self, message: str, status: int = EX_TEMPFAIL) -> None:
         super().__init__(message)
@@ -132,7 +130,7 @@ class ProxmoxError(MailError):
 
     temporary = False
     status = EX_UNAVAILABLE
-    remedy = "proxmox-graph-mail check looks at this host"
+    remedy = "run proxmox-graph-mail check on this host"
 
 
 class RequestError(MailError):

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NOT_PLAIN = errno.ELOOP  # the error of what is no plain file: a link (as O_NOFOLLOW has it), a FIFO, a directory, a device
+NOT_PLAIN = errno.ELOOP  # the error of what is not a plain file: a link (as O_NOFOLLOW has it), a FIFO, a directory, a device
 JSON_LIMIT = 1 << 20  # bytes of a JSON file of our own
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

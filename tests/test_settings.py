@@ -101,6 +101,14 @@ def test_unknown_keys_and_lines(conf: Path, extra: str, says: str) -> None:
     assert says in str(caught.value)
 
 
+def test_a_command_of_several_lines_is_one_value(conf: Path) -> None:
+    """In quotes; a line end is the only control character, beside the tab, that a value may have."""
+    assert load_from(write(conf, "ALARM_COMMAND='cat >> /tmp/x\n\tsync'\n")).alarm_command == "cat >> /tmp/x\n\tsync"
+    for character in ("\x07", "\x7f", "\x85"):
+        with pytest.raises(SettingsError, match="ALARM_COMMAND: it has a control character"):
+            load_from(write(conf, f"ALARM_COMMAND='a{character}b'\n"))
+
+
 @pytest.mark.parametrize(
     ("missing", "says"),
     [

@@ -33,7 +33,7 @@ def check(
         findings = cluster_findings()
     else:
         refresh_facts()
-        # As whom the mail is sent: what root can read and it cannot is listed so, and root leaves no file among its own.
+        # As whom the mail is sent: what root can read and it cannot is a finding, and root leaves no file among its own.
         with contextlib.suppress(SpoolError):  # that there is none is a finding
             become_service_user(Spool())
         findings = all_findings(offline=offline)

@@ -15,7 +15,6 @@ import typer
 
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.admin.connection import relay_for_another_queue
-from proxmox_graph_mail.admin.privileges import become_owner
 from proxmox_graph_mail.delivery.attempt import send
 from proxmox_graph_mail.delivery.form import PARSE_LIMIT
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, MailError
@@ -24,6 +23,7 @@ from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.settings import load
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.journal import NEW
+from proxmox_graph_mail.spool.wake import become_owner
 
 
 def deliver(

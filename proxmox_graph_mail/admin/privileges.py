@@ -5,6 +5,7 @@ import os
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import PrivilegeError, SpoolError
 from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.wake import become_owner
 
 
 def require_root(what: str) -> None:
@@ -19,15 +20,6 @@ def become_service_user(spool: Spool) -> None:
         become_owner(spool.root)
     except OSError as error:
         raise SpoolError(f"there is no spool at {spool.root}: {error.strerror}") from error
-
-
-def become_owner(path: str) -> None:
-    """If root: go on as the owner of a directory. Raises OSError if it is not there."""
-    owner = os.stat(path)
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.setgroups([owner.st_gid])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
 
 
 def refresh_facts() -> None:

@@ -92,7 +92,7 @@ def _advice(state: str, queue_id: str, code: str) -> str:
 
 @app.command()
 def flush() -> None:
-    """Try everything in the queue now, due or not, and wait for it. Exit 0: nothing is left; 75: some stays; 69: some failed.
+    """Try everything in the queue now, due or not, and wait for it. Exit 0: nothing is left; 75: some remain; 69: some failed.
 
     Example: proxmox-graph-mail queue flush
     """

@@ -24,7 +24,7 @@ from proxmox_graph_mail.spool.lock import owns_lock
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake
 
-LONGEST = 1_000_000_000
+LONGEST = 1_000_000_000  # seconds
 IDLE = 300.0  # seconds with an empty queue after which the runner leaves; systemd starts it again at the next mail
 
 

@@ -20,8 +20,8 @@ def settings_summary() -> dict[str, Any]:
     """`error` (a sentence, or None), `fingerprint`, `sender`, and the credential's `kind` and `ends` (RFC 3339 date, or None)."""
     path = f"{paths.state()}/summary.json"
     kept = files.read_json(path)
-    if kept and kept.get("mark") == _mark(kept.get("files", [])):
-        known: dict[str, Any] = kept["summary"]
+    named, known = kept.get("files"), kept.get("summary")
+    if isinstance(known, dict) and isinstance(named, list) and kept.get("mark") == _mark(list(map(str, named))):
         return known
     named, _ = _made()
     mark = _mark(named)

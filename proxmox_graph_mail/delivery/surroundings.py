@@ -47,8 +47,7 @@ class Lookout:
         offset = self._world.clock() - self._world.monotonic()
         step, self._offset = offset - self._offset, offset
         if step < -CLOCK_STEP:
-            way = "forward" if step > 0 else "back"
-            log.line(f"the clock was set {way} by {abs(step):.0f} s; everything in the queue is retried now", log.NOTICE)
+            log.line(f"the clock was set back by {-step:.0f} s; everything in the queue is retried now", log.NOTICE)
         return step < -CLOCK_STEP
 
     def look_after(self, *, once: bool) -> None:

@@ -30,7 +30,7 @@ class TokenEndpoint:
         self.credential = credential
         self._exchange = _Exchange(wire, credential.cloud.authority)
         self._app: Any = None
-        self._answers: dict[str, Any] = {}  # MSAL's memory of refusals, by which it would refuse for Entra
+        self._answers: dict[str, Any] = {}  # MSAL's memory of answers, by which it would answer for Entra
 
     def acquire(self, now: float, claims: str | None = None) -> Token:
         """Ask for a new token; `claims` is the JSON of a CAE challenge. Raises CredentialError."""
@@ -52,6 +52,7 @@ class TokenEndpoint:
         return Token(token, now + float(answer.get("expires_in", 0)))
 
     def _confidential(self, claims: str | None) -> dict[str, Any]:
+        self._answers.clear()
         if self._app is None:
             msal = _msal()
             who = self.credential
@@ -66,7 +67,6 @@ class TokenEndpoint:
                 client_capabilities=["CP1"],  # continuous access evaluation: a revoked token is refused at once
             )
         self._app.remove_tokens_for_client()  # it would give the last one again, which Graph may have refused
-        self._answers.clear()
         answer: dict[str, Any] = self._app.acquire_token_for_client([self.credential.cloud.scope], claims_challenge=claims)
         return answer
 
@@ -151,7 +151,7 @@ class _Exchange:
         if not isinstance(body, dict):
             status, host = self.last.status, urlsplit(self.url).hostname
             return CredentialError(
-                f"no access token: {host} gave no answer of Entra's (HTTP {status}): is a proxy there?", str(status),
+                f"no access token: {host} did not answer like Entra (HTTP {status}); is a proxy in between?", str(status),
                 temporary=True, retry_after=wait,
             )  # fmt: skip
         description = str(body.get("error_description", ""))

@@ -14,7 +14,7 @@ from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
 from proxmox_graph_mail.message.mail import Mail, Mailbox
 
-LOCAL_ROOT = "root"  # local root, as a recipient that is no address: Proxmox's notification system gets the mail
+LOCAL_ROOT = "root"  # local root, as a recipient that is not an address: Proxmox's notification system gets the mail
 
 # What Exchange Online takes for an SMTP address, as strict as is certain: RFC 5321's dot-atom, with UTF-8 (RFC 6531),
 # and a domain of at least two labels.

@@ -1,7 +1,7 @@
 """RFC 5322 address lists, as people and programs really write them.
 
 One small scanner serves both ends: `sendmail` reads the recipients of argv and of `-t` with it, and the queue
-runner the headers, so that both find the same addresses. It never refuses: what is no address comes back as it
+runner the headers, so that both find the same addresses. It never refuses: what is not an address comes back as it
 stands, for the delivery to judge. It uses no regular expression and no `email` package, which the fast path
 cannot afford.
 

@@ -20,31 +20,24 @@ Cloud = Literal["global", "usgov", "dod", "china"]
 
 GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*)\.)+[A-Za-z]{2,}")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\"]+")
 
 
-def _tenant(value: str) -> str:
-    if value and not GUID.fullmatch(value) and not _DOMAIN.fullmatch(value):
-        raise ValueError("neither a GUID nor a domain; the overview page of the app registration shows it")
-    return value
+def _of_form(otherwise: str, *forms: re.Pattern[str]) -> AfterValidator:
+    """A value is empty, or of one of these forms; `otherwise` says what it is not."""
 
+    def check(value: str) -> str:
+        if value and not any(form.fullmatch(value) for form in forms):
+            raise ValueError(otherwise)
+        return value
 
-def _guid(value: str) -> str:
-    if value and not GUID.fullmatch(value):
-        raise ValueError("not a GUID; the overview page of the app registration shows it")
-    return value
+    return AfterValidator(check)
 
 
 def _secret(value: SecretStr | None) -> SecretStr | None:
     if value is not None and GUID.fullmatch(value.get_secret_value()):
         raise ValueError("this is the secret's ID, a GUID; what is wanted is its Value, shown only when it is made")
-    return value
-
-
-def _sender(value: str) -> str:
-    if value and not _ADDRESS.fullmatch(value):
-        raise ValueError("not a mail address; it is the mailbox to send as, for example pve@example.com")
     return value
 
 
@@ -89,7 +82,11 @@ def _absolute(value: Path | None) -> Path | None:
     return value
 
 
-Guid = Annotated[str, AfterValidator(_guid)]
+Tenant = Annotated[
+    str, _of_form("neither a GUID nor a domain; the overview page of the app registration shows it", GUID, _DOMAIN)
+]
+Guid = Annotated[str, _of_form("not a GUID; the overview page of the app registration shows it", GUID)]
+Sender = Annotated[str, _of_form("not a mail address; it is the mailbox to send as, for example pve@example.com", _ADDRESS)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 AbsolutePath = Annotated[Path | None, AfterValidator(_absolute)]
 
@@ -103,7 +100,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    graph_tenant_id: Annotated[str, AfterValidator(_tenant)] = _key(
+    graph_tenant_id: Tenant = _key(
         "",
         "The tenant: a GUID, or one of its domains. The app registration's overview page shows it as Directory (tenant) ID.",
         "00000000-0000-0000-0000-000000000000",
@@ -116,9 +113,7 @@ class Settings(BaseSettings):
     graph_client_secret: Annotated[SecretStr | None, AfterValidator(_secret)] = _key(
         None, "The client secret's Value, which the portal shows once. Its Secret ID, a GUID, is something else.", ""
     )
-    graph_sender: Annotated[str, AfterValidator(_sender)] = _key(
-        "", "The mailbox to send as. A shared mailbox will do; it needs no licence.", "pve@example.com"
-    )
+    graph_sender: Sender = _key("", "The mailbox to send as. A shared mailbox will do; it needs no licence.", "pve@example.com")
     mail_to: Annotated[str, AfterValidator(_mail_to)] = _key(
         "",
         "Who gets mail for root and other local users: one address, or several separated by commas. By default root@pam's "

@@ -30,7 +30,7 @@ class Envelope:
         self.uid = uid
         self.arrived = arrived
         self.full_name = without_controls("envelope's full name", full_name)
-        self.notify = without_controls("envelope's -N", notify)
+        self.notify = without_controls("argument of -N", notify)
 
     def encode(self) -> bytes:
         """The spool's first line, with its line end."""
@@ -42,15 +42,6 @@ class Envelope:
         if len(line) > LINE_LIMIT:
             raise DataError(f"the envelope's {len(self.recipients)} recipients take more than {LINE_LIMIT} bytes: too many")
         return line
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Envelope) and self.encode() == other.encode()
-
-    def __hash__(self) -> int:
-        return hash(self.encode())
-
-    def __repr__(self) -> str:
-        return f"Envelope({self.encode().decode().strip()})"
 
 
 UID_WITHIN = 100  # bytes of the first line that hold the uid: it stands before anything that a user chose

@@ -42,13 +42,21 @@ def sweep(spool: Spool, now: float) -> list[str]:
     for here, there in ((spool.queue, spool.failed), (spool.failed, spool.queue)):
         for name in os.listdir(here):
             if name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(f"{here}/{name[:-4]}"):
-                if os.lstat(f"{here}/{name}").st_ctime > now - LEFTOVER_AGE:
-                    continue  # its message may be following it just now
-                if os.path.lexists(f"{there}/{name[:-4]}"):
-                    os.rename(f"{here}/{name}", f"{there}/{name}")
-                else:
-                    os.unlink(f"{here}/{name}")
+                _reunite(name, here, there, now)
     return swept
+
+
+def _reunite(name: str, here: str, there: str, now: float) -> None:
+    """Let a journal follow its message; remove one that has none."""
+    try:
+        if os.lstat(f"{here}/{name}").st_ctime > now - LEFTOVER_AGE:
+            return  # its message may be following it just now
+        if os.path.lexists(f"{there}/{name[:-4]}"):
+            os.rename(f"{here}/{name}", f"{there}/{name}")
+        else:
+            os.unlink(f"{here}/{name}")
+    except FileNotFoundError:
+        pass  # removed meanwhile, with its message
 
 
 def _is_regular(path: str) -> bool:

@@ -59,6 +59,15 @@ def _looked_after(run: str) -> bool:
     return run == paths.PACKAGE_RUN and os.path.isdir(run) and os.path.isdir("/run/systemd/system")
 
 
+def become_owner(path: str) -> None:
+    """If root: go on as the owner of a directory. Raises OSError if it is not there."""
+    owner = os.stat(path)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([owner.st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
 def companion(*arguments: str) -> list[str]:
     """The command line of `proxmox-graph-mail ARGUMENTS`, wherever this package lies."""
     import sys
@@ -78,11 +87,7 @@ def _become_pass(spool: Spool, held: int) -> "NoReturn":
         os.dup2(held, 3)
         os.set_inheritable(3, True)  # dup2 does not, where the lock is 3 already
         os.closerange(4, 4096)
-        owner = os.stat(spool.root)
-        if os.geteuid() == 0 and owner.st_uid != 0:
-            os.setgroups([owner.st_gid])
-            os.setgid(owner.st_gid)
-            os.setuid(owner.st_uid)
+        become_owner(spool.root)
         command = companion("run", "--once", "--lock-fd", "3")
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     finally:

@@ -54,7 +54,7 @@ def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterabl
         for chunk in chunks:
             _check_size(incoming.size + len(chunk))
             incoming.write(chunk)
-    except BaseException:
+    except BaseException:  # a signal's exception too: nothing half-written stays
         incoming.discard()
         raise
     queue_id = incoming.commit()

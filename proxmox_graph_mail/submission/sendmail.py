@@ -76,7 +76,7 @@ def run(asked: options.Invocation) -> int:
         from proxmox_graph_mail.spool.wake import companion
 
         if not asked.operands:
-            raise UsageError("-bv needs addresses to show the recipients of")
+            raise UsageError("-bv needs at least one address")
         command = companion("route", "--", *recipients_of(asked.operands))
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     elif asked.mode == options.HELP:

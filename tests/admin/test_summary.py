@@ -61,3 +61,13 @@ def test_another_version_reads_again(ours: Host, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(summary, "__version__", "9.9")
     summary.settings_summary()
     assert calls
+
+
+@pytest.mark.parametrize("content", ["{}", '{"mark": 5}', '{"mark": "x", "files": 7}', '{"mark": "x", "files": [7]}', "[]", "{"])
+def test_a_damaged_summary_is_made_again(ours: Host, content: str) -> None:
+    """It is the service user's file, and root reads it."""
+    kept = ours.state / "summary.json"
+    kept.write_text(content)
+    assert summary.settings_summary()["error"] is None
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"summary": None}))
+    assert summary.settings_summary()["error"] is None

@@ -61,6 +61,15 @@ def test_a_large_mail_arrives_whole(writing: Host, sandbox: Sandbox) -> None:
     assert [(file["name"], file["contentId"]) for file in inline] == [("logo.png", "logo@x")]
 
 
+def test_what_was_to_keep_its_own_bytes_and_is_too_large_for_that_says_so(writing: Host, sandbox: Sandbox) -> None:
+    """It arrives whole, but in another form: an admin who looks for a signature finds the reason in the log."""
+    writing.settle(sandbox.settings(MAIL_FORMAT="mime"))
+    writing.sendmail("-odq", "root", stdin=large())
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox)
+    assert any("status=sent" in line and "too large for the MIME form" in line for line in writing.syslog.read())
+
+
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "status"])
 def test_a_cut_upload_goes_on_where_it_was(writing: Host, sandbox: Sandbox, fault: str) -> None:
     """Whether the range had come or not; or where the store was busy."""

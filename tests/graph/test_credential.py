@@ -4,6 +4,8 @@ import dataclasses
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,11 @@ def credential(sandbox: Sandbox, kind: str = "secret", **other: Any) -> Credenti
     return dataclasses.replace(made, **other)
 
 
-def wire_to(sandbox: Sandbox) -> Wire:
+@contextmanager
+def wire_to(sandbox: Sandbox) -> Iterator[Wire]:
     """The HTTP client, without a proxy."""
-    return Wire(Path(sandbox.about["ca_file"]), "", "", [])
+    with closing(Wire(Path(sandbox.about["ca_file"]), "", "", [])) as wire:
+        yield wire
 
 
 def acquire(sandbox: Sandbox, who: Credential, claims: str | None = None) -> str:
@@ -164,9 +168,14 @@ def test_trouble_at_entra_is_transient(sandbox: Sandbox, fault: dict[str, Any], 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_refusal_is_not_repeated_for_entra(sandbox: Sandbox) -> None:
-    """MSAL remembers a 503 for seconds, and would give it again without asking: as no answer at all, which looks permanent."""
-    sandbox.faults({"on": "token", "status": 503, "times": 1})
+@pytest.mark.parametrize(
+    "fault",
+    [{"on": "token", "status": 503}, {"on": "discovery", "status": 503}, {"on": "discovery", "do": "garbage", "status": 200}],
+)
+def test_an_answer_is_not_repeated_for_entra(sandbox: Sandbox, fault: dict[str, Any]) -> None:
+    """MSAL remembers a 503 for seconds and a discovery (a captive portal's page) for a day, and would not ask again: that looks
+    like no answer at all, and permanent."""
+    sandbox.faults(fault)
     with wire_to(sandbox) as wire:
         endpoint = TokenEndpoint(credential(sandbox), wire)
         with pytest.raises(CredentialError) as caught:
@@ -185,7 +194,7 @@ def test_nobody_listens(sandbox: Sandbox) -> None:
 
 def test_an_untrusted_certificate_names_the_ca_file(sandbox: Sandbox) -> None:
     """An inspecting proxy looks like this."""
-    with Wire(None, "", "", []) as wire, pytest.raises(CredentialError) as caught:
+    with closing(Wire(None, "", "", [])) as wire, pytest.raises(CredentialError) as caught:
         TokenEndpoint(credential(sandbox), wire).acquire(time.time())
     assert not caught.value.temporary
     assert "GRAPH_CA_FILE" in str(caught.value)
@@ -216,7 +225,7 @@ def test_azure_arc_s_managed_identity(tmp_path: Path, monkeypatch: pytest.Monkey
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/metadata/identity/oauth2/token")
         monkeypatch.setenv("IMDS_ENDPOINT", "http://127.0.0.1:1")
-        with Wire(None, "http://127.0.0.1:1", "", ["graph.microsoft.com"]) as wire:
+        with closing(Wire(None, "http://127.0.0.1:1", "", ["graph.microsoft.com"])) as wire:
             token = TokenEndpoint(Credential(CLOUDS["global"], "", "", "managed-identity"), wire).acquire(1000.0)
         server.shutdown()
     assert (token.value, token.expires) == ("arc-token", 4599.0)

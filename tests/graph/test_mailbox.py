@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -276,14 +277,14 @@ def test_a_proxy_is_used_and_its_refusal_is_not_the_mail_s(sandbox: Sandbox, tmp
         thread = threading.Thread(target=refuse, daemon=True)
         thread.start()
         ca = Path(sandbox.about["ca_file"])
-        with Wire(ca, address, "", ["localhost"]) as wire, pytest.raises(CredentialError) as caught:
+        with closing(Wire(ca, address, "", ["localhost"])) as wire, pytest.raises(CredentialError) as caught:
             TokenCache(tmp_path, TokenEndpoint(credential(sandbox), wire)).get()
         thread.join(10)
     assert seen[0].startswith(b"CONNECT localhost:")
     assert caught.value.temporary
     assert "through the proxy" in str(caught.value)
     assert "hush" not in str(caught.value)
-    with Wire(ca, address, "localhost", ["localhost"]) as wire:
+    with closing(Wire(ca, address, "localhost", ["localhost"])) as wire:
         (tmp_path / "tokens.json").unlink()
         assert TokenCache(tmp_path, TokenEndpoint(credential(sandbox), wire)).get().value
 
