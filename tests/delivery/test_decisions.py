@@ -79,6 +79,12 @@ def configuration(mailer: Mailer) -> Configuration:
     return Configuration(lambda: (Relay(mailer, "pve@example.com", BOOK), 1e9, lambda: None), dict)
 
 
+@pytest.fixture(autouse=True)
+def _syslog(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process logs where the host's programs do."""
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+
+
 @pytest.fixture
 def events() -> Iterator[Events]:
     made = Events(threading.Event())
@@ -87,11 +93,8 @@ def events() -> Iterator[Events]:
 
 
 @pytest.mark.parametrize("status", [Status.SENT, Status.UNCERTAIN, Status.HELD])
-def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(
-    host: Host, events: Events, status: Status, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(host: Host, events: Events, status: Status) -> None:
     """A sent mail is not sent again; a deferred one waits; both go on once the disk can be written."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer, now = ReadOnlySpool(str(host.spool)), Mailer(status), 2e9
 
@@ -112,7 +115,6 @@ def test_a_message_whose_state_cannot_be_written_is_not_tried_again_at_once(
 
 def test_a_disk_that_takes_no_log_does_not_make_copies(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     """One recipient is no address, so the mail is not done; who has it is remembered, though it cannot be written down."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "good@example.com", "bad@a_b.com").returncode == 0
     spool, mailer, now = Spool(str(host.spool)), Mailer(Status.SENT), 2e9
 
@@ -131,7 +133,6 @@ def test_who_has_a_mail_is_on_the_disk_before_the_runner_goes_on(
     host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The journal's line is fsynced once anybody was sent it: after a loss of power nobody gets it twice."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     synced: list[str] = []
     real = os.fsync
 
@@ -151,11 +152,8 @@ def test_who_has_a_mail_is_on_the_disk_before_the_runner_goes_on(
         (host.spool / "queue" / queue_id).unlink(missing_ok=True)  # or in failed/ now
 
 
-def test_a_queue_that_vanishes_is_waited_for_without_spinning(
-    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queue_that_vanishes_is_waited_for_without_spinning(host: Host, events: Events) -> None:
     """Unmounted, or moved away: the runner lets go of what it knew, and of nothing that was sent."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     for _ in range(12):
         assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer = Spool(str(host.spool)), Mailer(Status.SENT)
@@ -178,9 +176,8 @@ def test_a_queue_that_vanishes_is_waited_for_without_spinning(
     assert mailer.sent == 11
 
 
-def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events) -> None:
     """400 days ahead, the line down, then corrected: one more attempt, no spinning, no waiting for next year."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer = Spool(str(host.spool)), DeadLine()
     clock, monotonic = 2e9 + 400 * 86400, 1000.0
@@ -196,11 +193,8 @@ def test_a_clock_that_was_set_makes_everything_due(host: Host, events: Events, m
     assert mailer.sent == 2
 
 
-def test_a_clock_that_jumps_ahead_shortens_no_wait_but_its_own(
-    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_that_jumps_ahead_shortens_no_wait_but_its_own(host: Host, events: Events) -> None:
     """A host that was paused: an uncertain mail is not due because of that."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     mailer, clock = Mailer(Status.UNCERTAIN), 2e9
     runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), world(lambda: clock, lambda: 0.0))
@@ -210,11 +204,8 @@ def test_a_clock_that_jumps_ahead_shortens_no_wait_but_its_own(
     assert mailer.sent == 1
 
 
-def test_a_mail_that_alone_is_refused_does_not_stop_the_others(
-    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mail_that_alone_is_refused_does_not_stop_the_others(host: Host, events: Events) -> None:
     """The probe of a suspended queue is another mail each round."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     for name in ("poison", "good 1", "good 2", "good 3", "good 4", "good 5"):
         assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nx".encode()).returncode == 0
     now, mailer = 2e9, Poisoned()
@@ -232,9 +223,8 @@ def test_a_mail_that_alone_is_refused_does_not_stop_the_others(
         now += 3 * 3600
 
 
-def test_an_error_that_passes_does_not_fail_a_mail(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_passes_does_not_fail_a_mail(host: Host, events: Events) -> None:
     """Too many open files is the kernel's trouble, not the mail's."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     spool = NoFiles(str(host.spool))
     runner = Runner(spool, configuration(Mailer(Status.SENT)), events, threading.Event(), Surroundings())
@@ -288,11 +278,8 @@ class Crowded(Mailer):
         return Outcome(Status.SENT)
 
 
-def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(
-    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(host: Host, events: Events) -> None:
     """The others go at once, up to four together; a suspect while nobody else does, so that it is known which of them it was."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     for name in ("suspect 1", "suspect 2", "a", "b", "c"):
         assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nx".encode()).returncode == 0
     (host.spool / "in-flight").write_text("".join(f"{queue_id} 0\n" for queue_id in host.queue()[:2]))
@@ -305,9 +292,8 @@ def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(
     ]  # fmt: skip
 
 
-def test_a_suspect_that_a_runner_outlived_is_none_any_more(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suspect_that_a_runner_outlived_is_none_any_more(host: Host, events: Events) -> None:
     """Else three deaths for other reasons, a year apart, would hold a mail."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     (host.spool / "in-flight").write_text(f"{host.queue()[0]} 2\n")
     runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.TRANSIENT)), events, threading.Event(), world(time.time))
@@ -320,7 +306,6 @@ def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The record in the index is what the runner goes by."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     reads: list[str] = []
     real = journal.read
@@ -349,11 +334,8 @@ def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     assert len(reads) == 2
 
 
-def test_a_message_that_alone_is_refused_while_others_go_holds_nobody_up(
-    host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_message_that_alone_is_refused_while_others_go_holds_nobody_up(host: Host, events: Events) -> None:
     """Once it suspends the others; when one of them went and it meets the same again, the refusal is its own."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     for _ in range(2):
         assert host.sendmail("-odq", "root").returncode == 0
     now = time.time()
@@ -377,7 +359,6 @@ def test_a_hand_over_that_a_full_disk_refuses_costs_root_s_mail_no_time(
     host: Host, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody was asked: the mail goes directly at the next look, not after the three minutes of a unit that never came."""
-    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", host.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
     assert host.sendmail("-odq", "root").returncode == 0
     now = time.time()
     runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.SENT)), events, threading.Event(), world(lambda: now))

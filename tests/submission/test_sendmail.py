@@ -6,6 +6,7 @@ import pty
 import resource
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -301,7 +302,8 @@ def test_a_non_blocking_standard_input_is_read_to_its_end(host: Host) -> None:
     os.close(read)
     os.write(write, b"Subject: first half\n\n")
     eventually(lambda: len(os.listdir(host.spool / "queue")) == 1, "it has begun")
-    time.sleep(0.2)  # long enough for a reader that takes a pause for the end
+    waits = Path(f"/proc/{process.pid}/stat")
+    eventually(lambda: waits.read_text().rpartition(") ")[2][0] in "SZ", "it waits, or took the pause for the end")
     os.write(write, b"second half\n")
     os.close(write)
     assert process.wait(PATIENCE) == 0
