@@ -172,8 +172,8 @@ def token(settings: Settings) -> Iterator[Finding]:
         except CredentialError as error:
             yield Finding("token", FAIL, str(error))
             return
-    held, roles = got.claims(), got.roles
-    text = f"for app {held.get('appid', settings.graph_client_id)} in tenant {held.get('tid', settings.graph_tenant_id)}"
+    claims, roles = got.claims(), got.roles
+    text = f"for app {claims.get('appid', settings.graph_client_id)} in tenant {claims.get('tid', settings.graph_tenant_id)}"
     if "Mail.Send" in roles:
         yield Finding("token", OK, f"{text}, with {', '.join(roles)}")
     else:

@@ -41,9 +41,8 @@ def log(
         outcomes = Record(Path(paths.state())).read()
     except PermissionError:
         raise PrivilegeError("only root and the service user may see what was sent") from None
-    rows = [row for row in outcomes if row["time"] >= begin and (not state or row["state"] == state) and _is_for(row, to)][
-        -number:
-    ]
+    chosen = [row for row in outcomes if row["time"] >= begin and state in ("", row["state"]) and _is_for(row, to)]
+    rows = chosen[-number:]
     if as_json:
         print(json.dumps([row | {"time": stamp(row["time"]), "arrived": stamp(row["arrived"])} for row in rows], indent=1))
         return
