@@ -151,6 +151,13 @@ def test_the_cluster_s_settings_are_enough_and_a_change_arrives_within_a_minute(
     tenant.control(mailboxes=["pve@example.com"])
 
 
+def test_a_runner_that_is_restarted_often_does_not_end_the_refresh(pve: Machine) -> None:
+    """Its timer starts with it each time: more often than systemd's limit of five in ten seconds."""
+    for _ in range(8):
+        refresh(pve)
+    assert pve.status("proxmox-graph-mail-host.timer")["ActiveState"] == "active"
+
+
 def test_setup_writes_the_cluster_s_settings(pve: Machine, tenant: Tenant) -> None:
     """Into /etc/pve/priv, where the cluster's file system says whose it is; every node goes by it."""
     about = tenant.about
