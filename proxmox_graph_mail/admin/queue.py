@@ -209,6 +209,7 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
         seen.add(queue_id)
         on_progress(len(seen.intersection(ids)))
 
+    waiting = ids
     begun = time.monotonic()
     while True:
         listened = wake(paths.run())  # by a runner, or by systemd, which starts one
@@ -220,8 +221,8 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
             os.close(lock)
         watch = Watch(spool.queue)
         try:
-            while (done := sum(outcome_of(spool, queue_id, since) is not None for queue_id in ids)) < len(ids):
-                on_progress(done)
+            while waiting := [queue_id for queue_id in waiting if outcome_of(spool, queue_id, since) is None]:
+                on_progress(len(ids) - len(waiting))
                 if not watch.wait(RUNNER_SILENCE):
                     break  # is it still there?
             else:

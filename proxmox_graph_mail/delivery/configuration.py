@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.message.recipients import AddressBook
 
 Signature = Mapping[str, object]
 """File → anything that differs when the file does."""
 
 
+SETTINGS = "Settings"  # the code of the outcome that settings make which cannot be read
 REREAD = 60.0
 """Seconds after which settings that could not be read are read again, changed or not: the fault may have been elsewhere."""
 
@@ -33,6 +35,10 @@ class Configuration:
         self.lifetime = 0.0
         self.error = ""
         self._read_at = 0.0
+
+    def refusal(self) -> Outcome | None:
+        """What holds every message while there are no settings to send by; None where there are."""
+        return Outcome(Status.HELD, self.error, SETTINGS, shared=True) if self.relay is None else None
 
     def changed(self) -> bool:
         """Do the files differ from those that were read, or is it time to try those again that could not be?"""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.spool.store import ID_LENGTH, is_id
 
 _DIRECTORY_CHANGES = fcntl.DN_MODIFY | fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_DELETE | fcntl.DN_ATTRIB | fcntl.DN_MULTISHOT
 
@@ -22,6 +23,9 @@ class Events:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._fifo: int | None = None
         self._urged = False
+        self._changed = False
+        self._told: set[str] = set()
+        self._rest = b""
         self._watched: dict[str, int] = {}
         self._restore: list[Callable[[], object]] = []
 
@@ -39,11 +43,18 @@ class Events:
 
     def _urge_by_signal(self, number: int, _: object) -> None:
         self._urged = self._urged or number == signal.SIGHUP
+        self._changed = self._changed or number == signal.SIGIO
 
     def urged(self) -> bool:
         """Did SIGHUP ask since the last call for everything to be tried now?"""
         urged, self._urged = self._urged, False
         return urged
+
+    def news(self) -> tuple[bool, set[str]]:
+        """Since the last call: did a watched directory change; and the queue IDs that came through the FIFO."""
+        changed, told = self._changed, self._told
+        self._changed, self._told = False, set()
+        return changed, told
 
     def listen(self, run: Path) -> None:
         """Open the FIFO: the one systemd passes (sd_listen_fds(3)), or our own in the runtime directory.
@@ -103,10 +114,23 @@ class Events:
         sources = [self._read] if self._fifo is None else [self._read, self._fifo]
         for fd in select.select(sources, [], [], seconds)[0]:
             try:
-                while os.read(fd, 4096):
-                    pass
+                while text := os.read(fd, 4096):
+                    if fd == self._fifo:
+                        self._hear(text)
             except BlockingIOError:
                 pass  # empty
+
+    def _hear(self, text: bytes) -> None:
+        """Queue IDs, one a line; a line that is none says that something changed."""
+        *lines, self._rest = (self._rest + text).split(b"\n")
+        for line in lines:
+            queue_id = line.decode("ascii", "replace")
+            if is_id(queue_id):
+                self._told.add(queue_id)
+            else:
+                self._changed = True
+        if len(self._rest) > ID_LENGTH:
+            self._rest, self._changed = b"", True
 
     def stop_listening(self) -> None:
         """Close the FIFO: from here on `sendmail` finds no reader. Idempotent."""

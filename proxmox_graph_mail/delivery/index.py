@@ -1,127 +1,273 @@
-"""The index: one record a message of the queue, and the only thing that a pass walks through.
+"""The index: one record a message of the queue, and the order in which they are due.
 
-Filled from the spool: a message's first line and its journal are read once, when it is first seen, and again only when somebody
-else changed its time (root's hand-over, an admin). From then on it is kept true by what the runner does; what the disk does not
-let it write, the record remembers while the runner lives.
+Filled from the spool by a scan (at the start, and when the directory changed in a way that nobody told of) and by the queue IDs
+that come through the FIFO. A message's first line and its journal are read once, some messages at a time, so that the first mail
+does not wait for a hundred thousand others; and again only when somebody else changed its time (root's hand-over, an admin).
+From then on a record is kept true by what the runner does; what the disk does not let it write, the record remembers while the
+runner lives. It leaves with its file.
+
+    unread ──► waiting (a heap of times) ──► ready (the users' turns) ──► in hand ──► waiting, or gone
+                                                  suspect: alone, last
+
+What one message costs does not depend on how many others there are, but for a scan.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush
 
+from proxmox_graph_mail.delivery.queued import Place, Queued
+from proxmox_graph_mail.delivery.turns import Turns
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.files import read_plain
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.spool.in_flight import InFlight
-from proxmox_graph_mail.spool.journal import NEW, Event, History
-from proxmox_graph_mail.spool.store import FARTHEST, Entry, Spool
+from proxmox_graph_mail.spool.journal import Event, History
+from proxmox_graph_mail.spool.store import Entry, Spool
 
 DEATHS = 5  # deaths of the runner with a message in hand after which the message is held
+LARGE = 10 << 20
+"""Bytes of a message from which only one is in hand at a time: taken apart, each takes some five times its size of memory."""
+READ_AT_ONCE = 100  # messages whose first line and journal are read between two looks at what else is to be done: some 5 ms
+SCAN_PAUSE, SCAN_SHARE = 1.0, 10
+"""Between two scans lie so many seconds, and so many times what a scan took."""
+SCAN_AGAIN = 60.0  # seconds after which it is scanned although nobody told of a change
 _SAME = 0.001
 """Seconds by which a file's time may differ from what was written, by rounding."""
 
 
-@dataclass(slots=True)
-class Queued:
-    """What the runner knows of one message.
-
-    `due` is the file's time. `deaths`: how many runners died with it in hand. `probes`: how often it was the probe of a suspended
-    queue. `refused_after`: how many others had been sent when it last met a refusal that concerns all; -1: never. `put_off`: it
-    waits for a reason that concerns all. `not_before`: what the disk would not let us write into its time. `not_roots`: looked
-    at, and no part of it is local root's. `sent`: Graph has it, and its file is only to be removed (`keep`: to kept/).
-    """
-
-    id: str
-    uid: int
-    size: int
-    due: float
-    history: History = NEW
-    deaths: int = 0
-    probes: int = 0
-    refused_after: int = -1
-    not_before: float = 0.0
-    put_off: bool = False
-    not_roots: bool = False
-    sent: bool = False
-    keep: bool = False
-
-    @property
-    def state(self) -> str:
-        """queued, deferred or held."""
-        return journal.state_in_queue(self.history)
-
-    def is_due(self, now: float) -> bool:
-        """May it be tried at `now`? A time farther ahead than any wait was written under a wrong clock."""
-        return not self.sent and (self.due <= now or self.due > now + FARTHEST) and self.not_before <= now
-
-    def waits_until(self) -> float:
-        """When it becomes due."""
-        return max(self.due, self.not_before)
-
-    def happened(self, event: Event) -> None:
-        """Keep the record true: `event` was appended to the journal, or would have been, had the disk let us."""
-        self.history = self.history.after(event)
-        self.put_off = event.shared
-
-
 class Index:
-    """The messages of one spool, oldest first."""
+    """The messages of one spool."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._in_flight = InFlight(spool.root)
-        self._deaths = {queue_id: deaths + 1 for queue_id, deaths in self._in_flight.read().items()}
+        self._suspected = {queue_id: deaths + 1 for queue_id, deaths in self._in_flight.read().items()}
         self._messages: dict[str, Queued] = {}
-        self.any_put_off = False
-        """Does a message wait for a reason that concerns all?"""
+        self._unread: deque[str] = deque()
+        self._waiting: list[tuple[float, str]] = []
+        self._turns = Turns(self._is_ready)
+        self._places: Counter[Place] = Counter()
+        self.states: Counter[str] = Counter()
+        """How many messages are queued, deferred and held."""
+        self.newly_ready: deque[str] = deque()
+        """What became ready, for whoever wants to look at it before its turn comes; the reader empties it."""
+        self.put_off: set[str] = set()
+        """What waits for a reason that concerns all."""
+        self._scans = 0
+        self._next_scan = 0.0
 
     def __iter__(self) -> Iterator[Queued]:
-        return iter(self._messages.values())
+        return iter(list(self._messages.values()))
 
     def __len__(self) -> int:
         return len(self._messages)
 
+    def scan_due(self, *, changed: bool) -> float:
+        """Seconds until the directory may be scanned, if it `changed`, or else is to be all the same."""
+        return max(self._next_scan + (0.0 if changed else SCAN_AGAIN) - time.monotonic(), 0.0)
+
     def scan(self) -> None:
         """Look at the queue's directory, and let the index agree with it. Raises SpoolError."""
-        entries = self._spool.scan()
-        known = self._messages
-        self._messages = {entry.id: self._seen(entry, known.get(entry.id)) for entry in entries}
+        begun = time.monotonic()
+        self._scans += 1
+        fresh: list[str] = []
+        try:
+            fresh.extend(entry.id for entry in self._spool.entries() if self._seen(entry))
+        finally:
+            took = time.monotonic() - begun
+            self._next_scan = begun + took + max(SCAN_PAUSE, SCAN_SHARE * took)
+            self._unread.extend(sorted(fresh))
+        for message in self:
+            if message.seen != self._scans and message.place is not Place.IN_HAND:
+                self.forget(message)
+        self._suspected = {queue_id: deaths for queue_id, deaths in self._suspected.items() if queue_id in self._messages}
+
+    def look(self, queue_ids: Iterable[str], now: float) -> None:
+        """Look at these messages: somebody says that they are new, or that something happened to them."""
+        for queue_id in queue_ids:
+            entry = self._spool.entry(queue_id)
+            if entry is None:
+                continue  # gone already: the next scan tells
+            self._seen(entry)
+            if self._stands(queue_id, Place.UNREAD):
+                self._read(self._messages[queue_id], now)
+
+    def advance(self, now: float) -> None:
+        """Let what is due by now be ready, and read some of what is new."""
+        for _ in range(min(READ_AT_ONCE, len(self._unread))):
+            message = self._messages.get(self._unread.popleft())
+            if message is not None and message.place is Place.UNREAD:
+                self._read(message, now)
+        while self._waiting and self._waiting[0][0] <= now:
+            when, queue_id = heappop(self._waiting)
+            message = self._messages.get(queue_id)
+            if message is not None and message.place is Place.WAITING and message.waits_until(now) <= when:
+                self._ready(message)
+
+    def reading(self) -> bool:
+        """Are there messages that are not read yet?"""
+        return self._places[Place.UNREAD] > 0
+
+    def ready(self) -> int:
+        """How many messages could be tried now."""
+        return self._places[Place.READY] + self._places[Place.SUSPECT]
+
+    def in_hand(self) -> int:
+        """How many messages are taken and not placed again."""
+        return self._places[Place.IN_HAND]
+
+    def next_time(self, now: float) -> float | None:
+        """Seconds until the next message is due; None if none waits for a time."""
+        return max(self._waiting[0][0] - now, 0.0) if self._waiting else None
+
+    def take(self, *, large: bool = True, apart_from: Iterable[str] = ()) -> Queued | None:
+        """The message whose turn it is, in hand now; a large one only with `large`, and one of `apart_from` only if there is no
+        other."""
+        apart = set(apart_from)
+        queue_id = self._turns.next(large=large, apart_from=apart)
+        if queue_id is None and apart:
+            queue_id = self._turns.next(large=large)
+        return self._taken(queue_id)
+
+    def take_this(self, message: Queued) -> None:
+        """Take a message that is ready, out of turn."""
+        self._move(message, Place.IN_HAND)
+
+    def if_ready(self, queue_id: str) -> Queued | None:
+        """A message, if it still is ready."""
+        return self._messages[queue_id] if self._is_ready(queue_id) else None
+
+    def take_suspect(self) -> Queued | None:
+        """The oldest message with which in hand runners ended."""
+        suspects = (queue_id for queue_id in self._suspected if self._stands(queue_id, Place.SUSPECT))
+        return self._taken(min(suspects, default=None))
+
+    def place(self, message: Queued, now: float) -> None:
+        """Let a message stand where its time says."""
+        when = message.waits_until(now)
+        if when <= now:
+            self._ready(message)
+            return
+        self._move(message, Place.WAITING)
+        heappush(self._waiting, (when, message.id))
+        if len(self._waiting) > 2 * len(self._messages) + 1000:  # mostly times that no longer count
+            self._waiting = [(one.waits_until(now), one.id) for one in self._messages.values() if one.place is Place.WAITING]
+            heapify(self._waiting)
+
+    def sent(self, message: Queued) -> None:
+        """Graph has it."""
+        self._move(message, Place.SENT)
 
     def forget(self, message: Queued) -> None:
         """Its file is gone."""
-        self._messages.pop(message.id, None)
+        if self._messages.pop(message.id, None) is not None:
+            self._places[message.place] -= 1
+            self.states[message.state] -= message.place is not Place.SENT
+            self.put_off.discard(message.id)
+            self._suspected.pop(message.id, None)
 
-    def states(self) -> Counter[str]:
-        """How many messages are queued, deferred and held."""
-        return Counter(message.state for message in self if not message.sent)
+    def happened(self, message: Queued, event: Event) -> None:
+        """Keep the record true: `event` was appended to the journal, or would have been, had the disk let us."""
+        self._remember(message, message.history.after(event))
 
-    def write_in_flight(self, messages: Collection[Queued]) -> None:
+    def put_back(self, message: Queued, *, put_off: bool) -> None:
+        """Note whether a message waits for a reason that concerns all."""
+        if put_off:
+            message.in_trouble().put_off = True
+            self.put_off.add(message.id)
+        elif message.trouble.put_off:
+            message.trouble.put_off = False
+            self.put_off.discard(message.id)
+
+    def those_put_off(self) -> list[Queued]:
+        """What waits for a reason that concerns all."""
+        return [self._messages[queue_id] for queue_id in self.put_off]
+
+    def outlived(self, message: Queued) -> None:
+        """The runner did not die of it."""
+        if message.trouble.deaths:
+            message.trouble.deaths = 0
+            self._suspected.pop(message.id, None)
+
+    def write_in_flight(self, messages: Iterable[Queued]) -> None:
         """Write down what is in hand now, and what is still suspected."""
-        deaths = {message.id: message.deaths for message in messages}
+        deaths = {message.id: message.trouble.deaths for message in messages}
         # One that waits is written as it was: the runner's end is not its doing.
-        waiting = {message.id: message.deaths - 1 for message in self if message.deaths and message.id not in deaths}
+        waiting = {queue_id: count - 1 for queue_id, count in self._suspected.items() if queue_id not in deaths}
         self._in_flight.write(deaths | waiting)
 
     def close(self) -> None:
         """Close the file of what is in hand."""
         self._in_flight.close()
 
-    def _seen(self, entry: Entry, message: Queued | None) -> Queued:
+    def _seen(self, entry: Entry) -> bool:
+        """A file is there; is it new, or did somebody else change its time?"""
+        message = self._messages.get(entry.id)
         if message is None:
-            past = journal.read(self._spool.queue, entry.id)
-            message = Queued(entry.id, self._uid(entry.id), entry.size, entry.due, past, put_off=past.shared)
-            message.deaths = self._deaths.pop(entry.id, 0)
-            self.any_put_off = self.any_put_off or message.put_off
-        elif abs(entry.due - message.due) > _SAME:
-            message.due = entry.due
-            known = message.history.sent_to  # the disk may not have taken it
-            past = journal.read(self._spool.queue, entry.id)
-            message.history = past._replace(sent_to=tuple(dict.fromkeys((*past.sent_to, *known))))
-        return message
+            message = self._messages[entry.id] = Queued(entry.id, large=entry.size > LARGE)
+            self._places[Place.UNREAD] += 1
+            self.states[message.state] += 1
+            if deaths := self._suspected.get(entry.id, 0):
+                message.in_trouble().deaths = deaths
+            fresh = True
+        else:
+            fresh = abs(entry.due - message.due) > _SAME and message.place in (Place.WAITING, Place.READY, Place.SUSPECT)
+            if fresh:
+                self._move(message, Place.UNREAD)
+        message.seen, message.due = self._scans, entry.due
+        return fresh
+
+    def _read(self, message: Queued, now: float) -> None:
+        if message.uid < 0:
+            message.uid = self._uid(message.id)
+        past = journal.read(self._spool.queue, message.id)
+        known = message.history.sent_to  # the disk may not have taken it
+        if known:
+            past = past._replace(sent_to=tuple(dict.fromkeys((*past.sent_to, *known))))
+        self._remember(message, past)
+        self.put_back(message, put_off=past.shared)
+        self.place(message, now)
 
     def _uid(self, queue_id: str) -> int:
         try:
             return uid_of(read_plain(f"{self._spool.queue}/{queue_id}", UID_WITHIN))
         except (SpoolError, OSError):
             return -1  # damaged, or gone meanwhile: seen when it is tried
+
+    def _remember(self, message: Queued, history: History) -> None:
+        before = message.state
+        message.history = history
+        if message.state != before and message.id in self._messages and message.place is not Place.SENT:
+            self.states[before] -= 1
+            self.states[message.state] += 1
+
+    def _ready(self, message: Queued) -> None:
+        if message.trouble.deaths:
+            self._move(message, Place.SUSPECT)
+            return
+        self._move(message, Place.READY)
+        self._turns.add(message.id, message.uid, large=message.large)
+        self.newly_ready.append(message.id)
+
+    def _taken(self, queue_id: str | None) -> Queued | None:
+        if queue_id is None:
+            return None
+        message = self._messages[queue_id]
+        self._move(message, Place.IN_HAND)
+        return message
+
+    def _move(self, message: Queued, place: Place) -> None:
+        if message.id in self._messages:
+            self._places[message.place] -= 1
+            self._places[place] += 1
+            self.states[message.state] -= place is Place.SENT
+        message.place = place
+
+    def _is_ready(self, queue_id: str) -> bool:
+        return self._stands(queue_id, Place.READY)
+
+    def _stands(self, queue_id: str, place: Place) -> bool:
+        return queue_id in self._messages and self._messages[queue_id].place is place

@@ -1,35 +1,36 @@
 """The queue runner: the one process that sends.
 
-It holds the spool's lock. It walks through the index, sends up to four messages at once (Exchange Online allows an app four
-concurrent requests per mailbox), settles each (sent: unlink; deferred or held: next attempt; failed: failed/), and sleeps until
-the next attempt is due, a byte comes in through the FIFO, the settings change, or a signal comes. It leaves when the queue has
-been empty for a while (systemd's FIFO starts it again), or, in a single pass, when nothing more is due.
+It holds the spool's lock. It takes from the index whose turn it is, sends up to four messages at once (Exchange Online allows an
+app four concurrent requests per mailbox), settles each (sent: unlink; deferred or held: next attempt; failed: failed/), and
+sleeps until the next attempt is due, a queue ID comes in through the FIFO, the queue's directory or the settings change, or a
+signal comes. It leaves when the queue has been empty for a while (systemd's FIFO starts it again), or, in a single pass, when
+nothing more is due.
 
 Only the main thread changes the spool. A sender reads one message and talks to Graph; being killed at any instant leaves every
 message whole, and at worst sends again what was sent but not yet unlinked.
 """
 
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
-from proxmox_graph_mail.delivery.configuration import REREAD, Configuration
+from proxmox_graph_mail.delivery.configuration import REREAD, SETTINGS, Configuration
 from proxmox_graph_mail.delivery.events import Events
-from proxmox_graph_mail.delivery.index import DEATHS, Index, Queued
+from proxmox_graph_mail.delivery.index import DEATHS, READ_AT_ONCE, Index
+from proxmox_graph_mail.delivery.queued import Place, Queued
 from proxmox_graph_mail.delivery.relay import Relay
-from proxmox_graph_mail.delivery.settlement import Settlement
+from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE, SYNC_PAUSE, Settlement
 from proxmox_graph_mail.delivery.surroundings import Lookout, Surroundings
-from proxmox_graph_mail.delivery.turns import in_turns
-from proxmox_graph_mail.errors import DataError, SpoolError
+from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.root_mail.decision import NOTHING, Decision, RootPart, decide
 from proxmox_graph_mail.spool.store import Spool
 
 SENDERS = 4
 """Messages in flight at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
-LARGE = 10 << 20
-"""Bytes of a message from which only one is in hand at a time: taken apart, each takes some five times its size of memory."""
+LOOK_AFTER = 60.0  # seconds of work after which the spool is looked after, if the queue is not empty before
 LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
 
 
@@ -50,6 +51,9 @@ class Runner:
         self._index = Index(spool)
         self._settlement = Settlement(spool, self._index, configuration, world.observers, clock=world.clock, rng=world.rng)
         self._in_flight: dict[Future[Delivery], Queued] = {}
+        self._changed = False  # somebody did something to the queue's directory
+        self._reading = 1  # the number of this reading of the settings
+        self._looked_at_all = False  # for root's part, since the queue is suspended
         self._mended = False  # the settings are not those of the first reading, or an admin says that something was mended
 
     @property
@@ -65,22 +69,27 @@ class Runner:
             while not self._stop.is_set():
                 self._supervision.alive()
                 self._collect()
-                self._notice(once=once)
-                self._scan()
+                self._notice()
+                self._look()
                 self._dispatch(senders)
-                self._tell()
+                self._settlement.round_ends()
                 now = self._clock()
-                if len(self._index) or self._in_flight:
+                if len(self._index):
                     busy = now
                 elif self._observers.alarm is not None:
                     self._observers.alarm.idle()
-                waiting = self._in_flight or self._due(now)
-                if not waiting and (once or now - busy >= idle):
-                    break
-                if self._in_flight or not waiting:  # else nothing was dispatched because the settings changed this instant
+                waiting = self._in_flight or self._has_work(now)
+                if not waiting:
+                    self._lookout.look_after(once=once)
+                    if once or now - busy >= idle:
+                        break
+                self._lookout.look_after(once=once, patience=LOOK_AFTER)
+                self._tell()
+                if self._in_flight or not waiting:  # else there is more to read, or to dispatch
                     self._wait(self._sleep(now, busy + idle))
             self._finish()
         self._scan()
+        self._settlement.round_ends(last=True)
         self._index.close()
         return len(self._index)
 
@@ -96,26 +105,28 @@ class Runner:
     def has_work(self) -> bool:
         """Is anything due that this runner could do something about now?"""
         self._scan()
-        return bool(self._due(self._clock()))
+        now = self._clock()
+        while self._index.reading():
+            self._index.advance(now)
+        self._index.advance(now)
+        return self._has_work(now)
 
     def _begin(self, *, once: bool) -> None:
-        self._lookout.look_after(once=once)
+        self._events.news()  # the scan sees what it tells of
         self._scan()
-        for message in [message for message in self._index if message.deaths >= DEATHS]:
-            reason = f"the queue runner crashed {DEATHS} times while sending this message (out of memory? see journalctl)"
-            self._settlement.settle(message, Delivery(Outcome(Status.HELD, reason, "Deadly")))
         if once:
             self._configuration.refresh()  # else the first refresh releases what an earlier runner held
+            self._note_settings()
         self._supervision.ready()
 
-    def _notice(self, *, once: bool) -> None:
-        """What may have happened since the last look: a day gone by, the clock set, an admin's word, other settings."""
-        self._lookout.look_after(once=once)
+    def _notice(self) -> None:
+        """What may have happened since the last look: the clock set, an admin's word, other settings."""
         if self._lookout.clock_was_set_back():
             self._settlement.release(everything=True)
         if self._spool.take_urge() or self._events.urged():
             self._configuration.invalidate()
             self._mended = True
+            self._scan()  # an admin may have changed many times
         if not self._in_flight and self._configuration.refresh():
             self._mend()
 
@@ -126,35 +137,63 @@ class Runner:
             if self._mended:
                 relay.mailbox.forget_permissions()
         self._mended = True  # a later reading means that the settings changed
-        for message in self._index:
-            message.not_roots = False  # who is to have which mail may be another
+        self._reading += 1  # who is to have which mail may be another
+        self._looked_at_all = False
         self._settlement.release()
+        self._note_settings()
+
+    def _note_settings(self) -> None:
+        """Settings that cannot be read hold everything."""
+        suspension = self._settlement.suspension
+        if (refusal := self._configuration.refusal()) is not None:
+            now = self._clock()
+            suspension.hold(refusal, now, now)
+        elif suspension.outcome is not None and suspension.outcome.code == SETTINGS:
+            self._settlement.release()
+
+    def _look(self) -> None:
+        """Let the index know what is new, and what is due."""
+        changed, told = self._events.news()
+        self._changed = self._changed or changed
+        now = self._clock()
+        self._index.look(told, now)
+        if self._index.scan_due(changed=self._changed) <= 0:
+            self._scan()
+        self._index.advance(now)
 
     def _scan(self) -> None:
+        self._changed = False
         try:
             self._index.scan()
         except SpoolError as error:
             self._settlement.say_once(str(error))
-            return
-        for message in [message for message in self._index if message.sent]:
-            self._settlement.remove(message)
 
-    def _due(self, now: float) -> list[Queued]:
-        flying = {message.id for message in self._in_flight.values()}
-        return [message for message in self._index if message.id not in flying and message.is_due(now)]
+    def _blocked(self, now: float) -> Outcome | None:
+        """Why nothing is to be sent now."""
+        return self._configuration.refusal() or self._settlement.suspension.active(now)
+
+    def _has_work(self, now: float) -> bool:
+        """Is there more to be done at once?"""
+        if self._blocked(now) is not None:
+            return self._index.reading() or bool(self._index.newly_ready)
+        return self._index.reading() or self._index.ready() > 0
 
     def _sleep(self, now: float, idle_end: float) -> float | None:
         """Seconds until a message is due by the clock, or idling ends; None to wait for a sender to finish."""
-        flying = {message.id for message in self._in_flight.values()}
-        times = [message.waits_until() for message in self._index if message.id not in flying]
-        future = [when - now for when in times if when > now]
+        times = [self._index.next_time(now), self._index.scan_due(changed=True) if self._changed else None]
         if self._configuration.relay is None:
-            future.append(REREAD)
-        if self._observers.alarm is not None and (alarm := self._observers.alarm.look(now)) is not None:
-            future.append(alarm)
-        if self._in_flight:
-            return min(future) if future else None
-        return min([*future, LONGEST_SLEEP] if len(self._index) else [max(idle_end - now, 0.0)])
+            times.append(REREAD)
+        elif self._index.ready() and self._blocked(now) is not None:
+            times.append(self._settlement.suspension.until - now)
+        if self._observers.alarm is not None:
+            times.append(self._observers.alarm.look(now))
+        if self._settlement.unremoved:
+            times.append(SPOOL_TROUBLE_PAUSE)
+        if self._settlement.unsynced:
+            times.append(SYNC_PAUSE)
+        if not self._in_flight:
+            times.append(LONGEST_SLEEP if len(self._index) else max(idle_end - now, 0.0))
+        return min((time for time in times if time is not None), default=None)
 
     def _wait(self, seconds: float | None) -> None:
         """Sleep until something happens, no longer than `seconds`, nor than systemd waits for a sign of life."""
@@ -165,54 +204,69 @@ class Runner:
         now = self._clock()
         if self._configuration.changed():
             return  # those in flight finish on the old connection, then the settings are read again
-        for message in in_turns(self._due(now), probing=self._settlement.suspension.probing):
+        if (refusal := self._blocked(now)) is not None:
+            if self._index.ready() and self._observers.alarm is not None:
+                self._observers.alarm.refused(refusal, now)
+            self._look_at_root_s_part(now)
+            return
+        self._looked_at_all = False
+        self._index.newly_ready.clear()
+        relay = self._configuration.relay
+        while relay is not None and (message := self._next()) is not None:
             decision = self._root_part(message, now)
             if decision.part in (RootPart.ASK, RootPart.WHOLE):
                 self._settlement.settle_root_part(message, decision)
-                continue
-            relay, refusal = self._configuration.relay, self._settlement.suspension.active(now)
-            if relay is None:
-                refusal = Outcome(Status.HELD, self._configuration.error, "Settings", shared=True)
-            if relay is None or refusal is not None:
-                self._put_off(message, refusal or Outcome(Status.HELD))
-            elif self._is_full(message):
-                return
-            elif message.size <= LARGE or all(other.size <= LARGE for other in self._in_flight.values()):
+            elif message.trouble.deaths >= DEATHS:
+                reason = f"the queue runner crashed {DEATHS} times while sending this message (out of memory? see journalctl)"
+                self._settlement.settle(message, Delivery(Outcome(Status.HELD, reason, "Deadly")))
+            else:
                 self._send(message, replace(relay, book=decision.book(relay.book)), senders)
 
-    def _is_full(self, message: Queued) -> bool:
-        """Is nothing more to be begun? One message probes a suspended queue, and one of which a runner may have died goes
-        alone, so that it is known which of them it was."""
+    def _look_at_root_s_part(self, now: float) -> None:
+        """Root's part is handed over whatever Graph says. Each message is looked at once; some at a time."""
+        ready = self._index.newly_ready
+        if not self._looked_at_all:
+            self._looked_at_all = True
+            ready.clear()
+            ready.extend(message.id for message in self._index if message.place is Place.READY)
+        for _ in range(min(READ_AT_ONCE, len(ready))):
+            message = self._index.if_ready(ready.popleft())
+            if message is not None:
+                decision = self._root_part(message, now)
+                if decision.part in (RootPart.ASK, RootPart.WHOLE):
+                    self._index.take_this(message)
+                    self._settlement.settle_root_part(message, decision)
+
+    def _next(self) -> Queued | None:
+        """The message to begin now, or None. One message probes a suspended queue, another one each round, for a mail that alone
+        meets the refusal must not stop the others; and one of which a runner may have died goes last and alone, so that it is
+        known which of them it was."""
         flying = self._in_flight.values()
-        if len(flying) >= (1 if self._settlement.suspension.probing else SENDERS):
-            return True
-        return bool(flying) and any(one.deaths for one in (message, *flying))
+        probing = self._settlement.suspension.probing
+        if len(flying) >= (1 if probing else SENDERS) or any(message.trouble.deaths for message in flying):
+            return None
+        large = not any(message.large for message in flying)
+        message = self._index.take(large=large, apart_from=self._settlement.suspension.probed)
+        return self._index.take_suspect() if message is None and not flying else message
 
     def _root_part(self, message: Queued, now: float) -> Decision:
         book = self._configuration.book
-        if book is None or message.not_roots:
+        if book is None or message.looked == self._reading:
             return NOTHING
         decision = decide(self._spool, message.id, message.history, book, now)
-        message.not_roots = decision.part is RootPart.NONE
+        if decision.part is RootPart.NONE:
+            message.looked = self._reading
         if decision.part is RootPart.GIVEN_UP:
             self._spool.withdraw_hand_over(message.id)
         return decision
 
     def _send(self, message: Queued, relay: Relay, senders: ThreadPoolExecutor) -> None:
         if self._settlement.suspension.probing:
-            message.probes += 1
-        message.put_off = False
+            self._settlement.suspension.probed.append(message.id)
         self._index.write_in_flight([*self._in_flight.values(), message])
         future = senders.submit(attempt, self._spool, message.id, relay, message.history, self._clock)
         self._in_flight[future] = message
         future.add_done_callback(lambda _: self._events.notify())
-
-    def _put_off(self, message: Queued, refusal: Outcome) -> None:
-        try:
-            envelope, _ = self._spool.envelope(message.id)
-            self._settlement.put_off(message, refusal, envelope.arrived, envelope.recipients)
-        except (DataError, SpoolError, OSError):
-            self._settlement.put_off(message, refusal, 0.0, ())  # damaged: seen when it is tried
 
     def _collect(self) -> None:
         for future in [future for future in self._in_flight if future.done()]:
@@ -229,16 +283,14 @@ class Runner:
                 reason = f"this program failed on this message ({type(error).__name__}); please report this"
                 delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))
             self._supervision.alive()
-            message.deaths = 0
+            self._index.outlived(message)
             self._settlement.settle(message, delivery)
-            self._index.write_in_flight(self._in_flight.values())
+        self._index.write_in_flight(self._in_flight.values())
 
     def _tell(self) -> None:
         """What `systemctl status` shows."""
-        try:
-            failed = len(self._spool.scan_failed())
-        except SpoolError as error:
-            self._settlement.say_once(str(error))
-            failed = 0
-        trouble = (self._observers.alarm.text if self._observers.alarm is not None else "") or self._configuration.error
-        self._supervision.status(self._observers.report.line(self._index.states(), failed, trouble))
+        until = self._settlement.suspension.until
+        suspended = f"suspended until {time.strftime('%H:%M:%S', time.localtime(until))}" if until > self._clock() else ""
+        alarm = self._observers.alarm.text if self._observers.alarm is not None else ""
+        trouble = alarm or self._configuration.error or suspended
+        self._supervision.status(self._observers.report.line(self._index.states, self._settlement.count_failed(), trouble))

@@ -1,8 +1,12 @@
-"""When a message is tried next. Pure functions of what happened, the clock and a random number.
+"""When a message, or a suspended queue, is tried next. Pure functions of what happened, the clock and a random number.
 
-The wait doubles from attempt to attempt up to a cap, with up to a fifth of jitter, so that a cluster's nodes do not
-come back in step; Retry-After only lengthens it. It never shrinks from one attempt to the next, and never exceeds
-spool.FARTHEST.
+A message's wait doubles from attempt to attempt up to a cap, with up to a fifth of jitter; Retry-After only lengthens it. It
+never shrinks from one attempt to the next, and never exceeds spool.FARTHEST.
+
+A suspended queue makes one request a round. Throttling and a dead line pass by themselves, so its rounds are short; but requests
+that Graph refuses count against the mailbox's limit too (10,000 in ten minutes), and a thousand nodes may share that mailbox
+without knowing of each other. So the wait is random by a factor of three, and Retry-After is a floor with that wait on top, not
+an appointment that all keep. `make fleet` shows what that comes to.
 """
 
 from proxmox_graph_mail.graph.outcome import Status
@@ -14,6 +18,10 @@ FIRST = {Status.TRANSIENT: 60.0, Status.UNCERTAIN: 300.0, Status.HELD: 900.0}
 """Seconds after the first attempt. Uncertain: long enough for a mail on its way to have arrived."""
 CAP = {Status.TRANSIENT: 3600.0, Status.UNCERTAIN: 3600.0, Status.HELD: 7200.0}
 """Seconds at most. Held: Exchange's RBAC cache lives for 2 hours and is kept alive by asking more often."""
+ROUND_FIRST, ROUND_CAP = 8.0, 120.0
+"""Seconds between the rounds of a queue that is suspended for what passes by itself: the first wait, and the longest."""
+ROUND_SPREAD = (0.5, 1.5)
+"""…times a random factor between these."""
 MIN_ROUNDS = 3
 ROUNDS_WITHIN = 86400.0
 """A message is not given up for its age before it was tried or passed over so often within so many seconds: a host that was
@@ -25,6 +33,15 @@ def delay(status: Status, attempts: int, retry_after: float, random: float) -> f
     doubled = FIRST[status] * float(1 << min(max(attempts, 1) - 1, 16))
     wait = min(doubled, CAP[status]) * (1 + JITTER * random)
     return min(max(wait, retry_after), FARTHEST)
+
+
+def round_delay(status: Status, rounds: int, retry_after: float, random: float) -> float:
+    """Seconds until a suspended queue is probed, after its `rounds`-th round (from 1); `random` is in [0, 1)."""
+    if status is Status.HELD:
+        return delay(status, rounds, retry_after, random)
+    low, high = ROUND_SPREAD
+    wait = min(ROUND_FIRST * float(1 << min(max(rounds, 1) - 1, 16)), ROUND_CAP) * (low + (high - low) * random)
+    return min(retry_after + wait, FARTHEST)
 
 
 def expired(*, arrived: float, last_held: float, now: float, lifetime: float, rounds: int) -> bool:

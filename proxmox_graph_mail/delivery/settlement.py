@@ -4,6 +4,7 @@ says about the other messages (suspension, alarm).
 What the disk does not let us write is remembered in the message's record, and tried again after SPOOL_TROUBLE_PAUSE.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,21 +12,25 @@ from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.configuration import Configuration
-from proxmox_graph_mail.delivery.index import Index, Queued
+from proxmox_graph_mail.delivery.index import Index
+from proxmox_graph_mail.delivery.queued import Place, Queued
 from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.delivery.schedule import ROUNDS_WITHIN, expired
 from proxmox_graph_mail.delivery.supervision import Report
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line, recorded
-from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.message.recipients import LOCAL_ROOT
 from proxmox_graph_mail.root_mail.decision import ASKED, DONE, PATIENCE, Decision, RootPart
 from proxmox_graph_mail.spool import journal
-from proxmox_graph_mail.spool.journal import Event
-from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.journal import Event, History
+from proxmox_graph_mail.spool.store import Spool, arrival
 
 SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
+SYNC_PAUSE = 0.1  # seconds between two fsyncs of the directory for what was removed
+COUNT_PAUSE = 60.0  # seconds between two counts of failed/
 PROXMOX = "proxmox-mail-forward"  # who takes root's mail in Graph's place
 
 
@@ -46,7 +51,7 @@ class Settlement:
         self, spool: Spool, index: Index, configuration: Configuration, observers: Observers,
         *, clock: Callable[[], float], rng: Callable[[], float],
     ) -> None:  # fmt: skip
-        self.suspension = Suspension()
+        self.suspension = Suspension(spool)
         self.failed = 0
         self._spool = spool
         self._index = index
@@ -55,6 +60,13 @@ class Settlement:
         self._clock = clock
         self._rng = rng
         self._successes = 0
+        self.unremoved: list[Queued] = []
+        """What was sent, but the disk does not let its file be removed."""
+        self.unsynced = False
+        """Was something removed that may come back with the power?"""
+        self._synced_at = self._count_at = float("-inf")
+        self._settled = False
+        self._failed_there = 0
         self._said: set[str] = set()
 
     def settle(self, message: Queued, delivery: Delivery, *, tried: bool = True) -> None:
@@ -62,24 +74,45 @@ class Settlement:
         now = self._clock()
         for warning in delivery.warnings:
             self.say_once(f"warning: {warning}")
-        if delivery.outcome.shared and tried:
-            delivery = self._concerning_all(message, delivery, now)
+        begins = False
+        if tried and self.suspension.concerns_all(delivery.outcome):
+            delivery, begins = self._concerning_all(message, delivery, now)
         verdict = decide(
-            message.id, delivery, message.history,
+            message.id, delivery, self._with_rounds(message.history),
             tried=tried, now=now, lifetime=self._configuration.lifetime, random=self._rng(),
             suspended_until=self.suspension.until,
         )  # fmt: skip
         self._tell(message, delivery, verdict, now, tried=tried)
         if verdict.state == "sent":
-            self._sent(message, delivery)
+            self._sent(message, delivery, now)
         else:
             self._write(message, verdict, now)
-            self._index.any_put_off = self._index.any_put_off or message.put_off
+        self._settled = True
         self._observers.on_settled(message.id, verdict.state)
+        if begins and delivery.outcome.status is not Status.HELD:
+            self._expire(delivery.outcome, now)
 
-    def put_off(self, message: Queued, refusal: Outcome, arrived: float, to: tuple[str, ...]) -> None:
-        """Settle a message without trying it, for a reason that others met."""
-        self.settle(message, Delivery(replace(refusal, request_id=""), arrived, to), tried=False)
+    def _with_rounds(self, history: History) -> History:
+        """A message's history, with the rounds of the queue as a whole, which it waited through."""
+        rounds = sorted({*history.rounds, *self.suspension.round_times})[-journal.ROUNDS :]
+        return history._replace(rounds=tuple(rounds), last_held=max(history.last_held, self.suspension.last_held))
+
+    def _expire(self, outcome: Outcome, now: float) -> None:
+        """Give up what became too old while the queue was suspended: it is not tried, so it would never end."""
+        for message in self._index:
+            if message.place is Place.READY and now - arrival(message.id) > self._configuration.lifetime:
+                try:
+                    envelope, _ = self._spool.envelope(message.id)
+                except (DataError, SpoolError, OSError):
+                    continue  # damaged: seen when it is tried
+                past = self._with_rounds(message.history)
+                rounds = sum(0 <= now - time < ROUNDS_WITHIN for time in past.rounds)
+                if expired(
+                    arrived=envelope.arrived, last_held=past.last_held, now=now, lifetime=self._configuration.lifetime,
+                    rounds=rounds + 1,
+                ):  # fmt: skip
+                    passed_over = replace(outcome, request_id="", shared=False)
+                    self.settle(message, Delivery(passed_over, envelope.arrived, envelope.recipients), tried=False)
 
     def settle_root_part(self, message: Queued, decision: Decision) -> None:
         """Ask for the hand-over of root's part; or, where that is done and there is nobody else, settle the message."""
@@ -95,36 +128,46 @@ class Settlement:
         verdict = Verdict(state, outcome, message.history.attempts, max(now - arrived, 0.0), now + PATIENCE, event)
         self._tell(message, delivery, verdict, now, tried=True)
         if done:
-            self._sent(message, delivery)
+            self._sent(message, delivery, now)
         else:
             self._write(message, verdict, now)
         self._observers.on_settled(message.id, state)
 
-    def remove(self, message: Queued) -> None:
-        """Remove a message that Graph has; where the disk does not let us, it is tried again while the runner lives."""
-        now = self._clock()
-        if message.not_before > now:
-            return
-        try:
-            if message.keep:
-                self._spool.keep(message.id, now)
-            else:
-                self._spool.remove(message.id)
-        except SpoolError as error:
-            message.not_before = now + SPOOL_TROUBLE_PAUSE
-            self.say_once(f"{message.id}: sent, but cannot be removed from the queue: {error}")
-        else:
-            self._index.forget(message)
+    def round_ends(self, *, last: bool = False) -> None:
+        """Make durable what was removed lately: one fsync of the directory for all of it, at most every SYNC_PAUSE seconds. A
+        crash before it sends at most these mails again."""
+        for message in self.unremoved[:]:
+            self._remove(message, self._clock())
+        if self.unsynced and (last or time.monotonic() - self._synced_at >= SYNC_PAUSE):
+            self.unsynced = False
+            self._synced_at = time.monotonic()
+            try:
+                self._spool.sync()
+            except SpoolError as error:
+                self.say_once(str(error))
+
+    def count_failed(self) -> int:
+        """How many messages are in failed/: counted anew at most every COUNT_PAUSE seconds, and not before one was settled."""
+        if self._settled and time.monotonic() >= self._count_at:
+            self._count_at = time.monotonic() + COUNT_PAUSE
+            try:
+                self._failed_there = self._spool.count_failed()
+            except SpoolError as error:
+                self.say_once(str(error))
+        return self._failed_there
 
     def release(self, *, everything: bool = False) -> None:
         """Try again at once what was put off for a reason that concerned every message and has passed; or simply everything."""
-        self.suspension.clear()
-        self._index.any_put_off = False
-        for message in self._index:
-            if message.put_off or everything:
-                message.put_off = False
-                message.not_before = 0.0 if everything else message.not_before
+        now = self._clock()
+        self.suspension.clear(now)
+        chosen = list(self._index) if everything else self._index.those_put_off()
+        for message in chosen:
+            self._index.put_back(message, put_off=False)
+            if message.place is Place.WAITING:
+                if everything:
+                    message.in_trouble().not_before = 0.0
                 self._defer(message, 0.0)
+                self._index.place(message, now)
 
     def say_once(self, text: str) -> None:
         """Log what would be true again at every pass once a run."""
@@ -132,15 +175,14 @@ class Settlement:
             self._said.add(text)
             log.line(text, log.WARNING)
 
-    def _concerning_all(self, message: Queued, delivery: Delivery, now: float) -> Delivery:
+    def _concerning_all(self, message: Queued, delivery: Delivery, now: float) -> tuple[Delivery, bool]:
         """A message met what every other would meet too; unless others were sent since it met this last time: then the refusal is
-        its own after all."""
-        own = 0 <= message.refused_after < self._successes
-        message.refused_after = self._successes
-        if own:
-            return replace(delivery, outcome=replace(delivery.outcome, shared=False))
-        self.suspension.note(delivery.outcome, now, self._rng())
-        return delivery
+        its own after all. Also: does a round of the suspension begin with it?"""
+        trouble = message.in_trouble()
+        own = 0 <= trouble.refused_after < self._successes
+        trouble.refused_after = self._successes
+        delivery = replace(delivery, outcome=replace(delivery.outcome, shared=not own))
+        return delivery, not own and self.suspension.note(delivery.outcome, now, self._rng())
 
     def _tell(self, message: Queued, delivery: Delivery, verdict: Verdict, now: float, *, tried: bool) -> None:
         log.line(log_line(message.id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
@@ -153,26 +195,47 @@ class Settlement:
             elif verdict.state == "sent" and not delivery.taken_by:
                 self._observers.alarm.passed(now)
 
-    def _sent(self, message: Queued, delivery: Delivery) -> None:
-        message.sent = True
-        message.keep = delivery.reduced
-        message.not_before = 0.0
-        self.remove(message)
+    def _sent(self, message: Queued, delivery: Delivery, now: float) -> None:
+        if delivery.reduced:
+            message.in_trouble().keep = True
+        self._index.sent(message)
+        self._remove(message, now)
         if not delivery.taken_by:
             self._successes += 1
-            if self.suspension.clear() or self._index.any_put_off:
+            if self.suspension.probing or self._index.put_off:
                 self.release()
+
+    def _remove(self, message: Queued, now: float) -> None:
+        """Remove a message that Graph has; where the disk does not let us, it is tried again while the runner lives."""
+        if message.trouble.not_before > now:
+            return
+        if message in self.unremoved:
+            self.unremoved.remove(message)
+        try:
+            if message.trouble.keep:
+                self._spool.keep(message.id, now)
+            else:
+                self._spool.remove(message.id, durable=False)
+                self.unsynced = True
+        except SpoolError as error:
+            message.in_trouble().not_before = now + SPOOL_TROUBLE_PAUSE
+            self.unremoved.append(message)
+            self.say_once(f"{message.id}: sent, but cannot be removed from the queue: {error}")
+        else:
+            self._index.forget(message)
 
     def _write(self, message: Queued, verdict: Verdict, now: float) -> None:
         """Let the record, and the spool, agree with the verdict."""
         event = verdict.event
-        message.happened(event)
+        self._index.happened(message, event)
+        self._index.put_back(message, put_off=event.shared)
         try:
             journal.append(self._spool.queue, message.id, event, durable=bool(event.sent_to or event.hand_over))
             if verdict.state == "failed":
                 self._spool.fail(message.id)
                 self._index.forget(message)
                 self.failed += 1
+                self._failed_there += 1
                 return
             self._spool.defer(message.id, verdict.next_attempt)
             message.due = verdict.next_attempt
@@ -181,10 +244,11 @@ class Settlement:
         except SpoolError as error:
             self.say_once(str(error))
             if event.hand_over:  # it would be asked for again and again: it goes directly
-                message.happened(event._replace(hand_over=journal.FAILED))
+                self._index.happened(message, event._replace(hand_over=journal.FAILED))
                 self._defer(message, 0.0)
             else:
-                message.not_before = now + SPOOL_TROUBLE_PAUSE
+                message.in_trouble().not_before = now + SPOOL_TROUBLE_PAUSE
+        self._index.place(message, now)
 
     def _defer(self, message: Queued, when: float) -> None:
         try:

@@ -40,7 +40,7 @@ class Lookout:
         self._spool = spool
         self._world = world
         self._offset = world.clock() - world.monotonic()
-        self._upkeep_at = float("-inf")
+        self._upkeep_due = world.monotonic()
 
     def clock_was_set_back(self) -> bool:
         """Times in the queue were written by the clock: once that is set back by more than a moment, they lie too far."""
@@ -50,11 +50,13 @@ class Lookout:
             log.line(f"the clock was set back by {-step:.0f} s; everything in the queue is retried now", log.NOTICE)
         return step < -CLOCK_STEP
 
-    def look_after(self, *, once: bool) -> None:
-        """Once a day: clear up what others left, report what is not ours, and (not in a single pass) do what is due daily."""
-        if self._world.monotonic() - self._upkeep_at <= UPKEEP:
+    def look_after(self, *, once: bool, patience: float = 0.0) -> None:
+        """Once a day, or `patience` seconds later: clear up what others left, report what is not ours, and (not in a single pass)
+        do what is due daily. It takes a moment, so the queue comes first."""
+        now = self._world.monotonic()
+        if now < self._upkeep_due + patience:
             return
-        self._upkeep_at = self._world.monotonic()
+        self._upkeep_due = now + UPKEEP
         if not once:
             self._world.daily()
         try:

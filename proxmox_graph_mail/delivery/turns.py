@@ -1,22 +1,57 @@
-"""Whose message is next: the users in turn, and last of all what a runner died of. Pure functions."""
+"""Whose message is next: the users in turn, each user's oldest first.
 
-from collections import Counter
-from collections.abc import Iterable
+Ten thousand mails of one user's script so delay another's alarm by one, not by ten thousand: at the 30 messages a minute that
+Exchange Online takes from a mailbox, by hours. Choosing costs the same whoever else waits: users stand in a ring, and each user's
+messages in two heaps, for a large one may have to let small ones pass (delivery/runner.py, LARGE).
+"""
 
-from proxmox_graph_mail.delivery.index import Queued
+from collections import deque
+from collections.abc import Callable, Collection
+from heapq import heappop, heappush
+
+Line = list[str]
+"""A heap of queue IDs, which begin with the time of submission."""
 
 
-def in_turns(messages: Iterable[Queued], *, probing: bool = False) -> list[Queued]:
-    """The oldest message of each user, then the second oldest of each, and so on.
+class Turns:
+    """Queue IDs by user. An ID that no longer counts is passed over when its turn comes: `waits` says whether it does."""
 
-    Ten thousand mails of one user's script so delay another's alarm by one, not by ten thousand: at the 30 messages a minute
-    that Exchange Online takes from a mailbox, by hours. While a suspended queue is probed, another message is the probe each
-    round: a mail that alone meets the refusal must not stop the others. Last come those that were in hand when a runner died.
-    """
-    turns: Counter[int] = Counter()
-    ranked = []
-    for message in messages:
-        ranked.append((message.deaths > 0, message.probes if probing else 0, turns[message.uid], message))
-        turns[message.uid] += 1
-    ranked.sort(key=lambda rank: rank[:3])  # stable: within a turn the oldest first
-    return [message for *_, message in ranked]
+    def __init__(self, waits: Callable[[str], bool]) -> None:
+        self._waits = waits
+        self._ring: deque[int] = deque()
+        self._lines: dict[int, tuple[Line, Line]] = {}
+
+    def add(self, queue_id: str, uid: int, *, large: bool) -> None:
+        """A message of this user is due."""
+        if uid not in self._lines:
+            self._lines[uid] = [], []
+            self._ring.append(uid)
+        heappush(self._lines[uid][large], queue_id)
+
+    def next(self, *, large: bool, apart_from: Collection[str] = ()) -> str | None:
+        """Take the next message; a large one only with `large`, and none of `apart_from`, which keep their places."""
+        for _ in range(len(self._ring)):
+            uid = self._ring.popleft()
+            lines = self._lines[uid]
+            aside = [self._clear(line, apart_from) for line in lines]
+            heads = [line for line in (lines if large else lines[:1]) if line]
+            chosen = heappop(min(heads)) if heads else None
+            for line, queue_ids in zip(lines, aside, strict=True):
+                for queue_id in queue_ids:
+                    heappush(line, queue_id)
+            if any(lines):
+                self._ring.append(uid)
+            else:
+                del self._lines[uid]
+            if chosen is not None:
+                return chosen
+        return None
+
+    def _clear(self, line: Line, apart_from: Collection[str]) -> list[str]:
+        """Take from a heap's head what no longer waits, and those of `apart_from`; return the latter."""
+        aside = []
+        while line and (line[0] in apart_from or not self._waits(line[0])):
+            queue_id = heappop(line)
+            if queue_id in apart_from:
+                aside.append(queue_id)
+        return aside

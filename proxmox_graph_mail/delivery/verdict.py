@@ -5,7 +5,7 @@ sent                        sent       none: unlinked
 transient, uncertain        deferred   by the schedule; too old: failed
 held                        held       by the slower schedule; does not age
 failed                      failed     none: moved to failed/; a second chance: deferred once
-any that is shared          …          when the suspension ends
+any that is shared          …          when the suspension ends; uncertain: not before its own time
 """
 
 from dataclasses import dataclass, replace
@@ -57,10 +57,13 @@ def decide(
     when = 0.0
     if state in ("deferred", "held"):
         wait = schedule.delay(outcome.status, max(attempts, 1), outcome.retry_after, random)
-        when = max(suspended_until, now + 1) if outcome.shared and suspended_until > now else now + wait
+        when = now + wait
+        if outcome.shared and suspended_until > now:
+            when = max(suspended_until, when if outcome.status is Status.UNCERTAIN else now + 1)
     event = Event(
         round(float(now), 3), journal.ATTEMPT if tried else journal.PASSED_OVER, state, outcome.reason, outcome.code, attempts,
-        shared=outcome.shared, unclear=delivery.unclear,
+        shared=outcome.shared and outcome.status is not Status.UNCERTAIN,  # that is never tried again before its time
+        unclear=delivery.unclear,
         sent_to=delivery.sent_to,  # all of them: an earlier event may have been lost
     )  # fmt: skip
     return Verdict(state, outcome, attempts, max(now - arrived, 0.0), when, event)

@@ -60,7 +60,7 @@ def main() -> None:
                 except OSError as error:
                     log.line(f"{spool.hand_over}/{name} cannot be removed: {error.strerror}", log.ERR)
                     stay.add(name)
-                wake(paths.run())
+                wake(paths.run(), name)
         if stay:
             time.sleep(UNREMOVABLE_PAUSE)
     except OSError as error:

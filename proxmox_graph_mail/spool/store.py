@@ -12,6 +12,10 @@ from proxmox_graph_mail.files import NOT_PLAIN, open_plain
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.spool.incoming import Incoming, sync_directory, translated
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ID_LETTERS = frozenset("0123456789ABCDEF")
 ID_LENGTH = 18
 KEPT_AGE = 30 * 86400  # seconds for which the original of a mail that was sent smaller is kept
@@ -66,25 +70,38 @@ class Spool:
 
     def scan(self) -> list[Entry]:
         """The messages of the queue, oldest first."""
-        entries = []
+        return sorted(self.entries(), key=lambda entry: entry.id)
+
+    def entries(self) -> "Iterator[Entry]":
+        """The messages of the queue, as the directory has them."""
         try:
             with os.scandir(self.queue) as files:
                 for file in files:
-                    if is_id(file.name):
-                        try:
-                            status = file.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue  # sent or removed meanwhile
-                        if (status.st_mode & 0o170000) == 0o100000:
-                            entries.append(Entry(file.name, status.st_mtime, status.st_size))
+                    if is_id(file.name) and (entry := self.entry(file.name)) is not None:
+                        yield entry
         except OSError as error:
             raise translated(error, self.queue) from error
-        entries.sort(key=lambda entry: entry.id)
-        return entries
+
+    def entry(self, queue_id: str) -> Entry | None:
+        """One message of the queue; None if it is gone, or is none."""
+        try:
+            status = os.lstat(f"{self.queue}/{queue_id}")
+        except OSError:
+            return None
+        # Most are due at once: one object stands for all their times.
+        return Entry(queue_id, status.st_mtime or 0.0, status.st_size) if (status.st_mode & 0o170000) == 0o100000 else None
 
     def scan_failed(self) -> list[Entry]:
         """The messages of failed/, oldest first."""
         return Spool._of(self.root, self.failed).scan()
+
+    def count_failed(self) -> int:
+        """How many messages are in failed/; they are not looked at."""
+        try:
+            with os.scandir(self.failed) as files:
+                return sum(is_id(file.name) for file in files)
+        except OSError as error:
+            raise translated(error, self.failed) from error
 
     def open(self, queue_id: str, *, failed: bool = False) -> int:
         """A file descriptor on the message. Raises SpoolError if it is no plain file, and OSError."""
@@ -167,21 +184,31 @@ class Spool:
         self._move_journal(queue_id, self.failed, self.queue)  # first: whoever sees the message sees who has it already
         self._move(queue_id, self.failed, self.queue)
 
-    def remove(self, queue_id: str, *, failed: bool = False) -> None:
-        """Unlink the message (it was sent, or an admin said so) and its log, and make that durable."""
+    def remove(self, queue_id: str, *, failed: bool = False, durable: bool = True) -> None:
+        """Unlink the message (it was sent, or an admin said so) and its log. Without `durable` it may come back with the power
+        until `sync` is called."""
         directory = self.failed if failed else self.queue
         self.withdraw_hand_over(queue_id)
         try:
             os.unlink(f"{directory}/{queue_id}")
-            sync_directory(directory)  # a mail that was sent must not come back with the power
-        except FileNotFoundError:
-            pass
+            if durable:
+                sync_directory(directory)
+        except FileNotFoundError as error:
+            if not os.path.isdir(directory):  # unmounted: the message may be there again in a moment
+                raise translated(error, directory) from error
         except OSError as error:
             raise translated(error, directory) from error
         try:
             os.unlink(f"{directory}/{queue_id}.log")
         except OSError:
             pass  # advisory; a later sweep takes it
+
+    def sync(self) -> None:
+        """Make durable what was removed from the queue: a mail that was sent must not come back with the power."""
+        try:
+            sync_directory(self.queue)
+        except OSError as error:
+            raise translated(error, self.queue) from error
 
     def urge(self) -> None:
         """Leave the mark that asks the runner to try everything now. The rename wakes one that watches the directory."""

@@ -1,7 +1,8 @@
-"""Telling the queue runner that there is mail: one byte into a FIFO, or a detached pass where nobody listens.
+"""Telling the queue runner that there is mail: its queue ID into a FIFO, or a detached pass where nobody listens.
 
-The byte is a hint; losing it loses nothing, for the runner scans the queue whenever it starts and before it
-leaves. Nothing here waits: opening the FIFO does not block, and a full one is as good as a byte more.
+The line is a hint, so that the runner need not look through its directory; losing it loses nothing, for the runner scans that
+whenever it starts, when it changes, and before it leaves. Nothing here waits: opening the FIFO does not block, and a full one is
+as good as a line more.
 """
 
 import errno
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def wake(run: str) -> bool:
-    """Write a byte into the FIFO; return whether anybody (the runner, or systemd in its place) listens on it."""
+def wake(run: str, queue_id: str = "") -> bool:
+    """Write a message's queue ID into the FIFO, or an empty line, which says only that something changed; return whether anybody
+    (the runner, or systemd in its place) listens on it."""
     try:
         fd = os.open(f"{run}/wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -26,7 +28,7 @@ def wake(run: str) -> bool:
     try:
         if (os.fstat(fd).st_mode & 0o170000) != 0o010000:
             return False
-        os.write(fd, b"\n")
+        os.write(fd, f"{queue_id}\n".encode())
     except OSError as error:
         return error.errno == errno.EAGAIN
     finally:
@@ -34,14 +36,14 @@ def wake(run: str) -> bool:
     return True
 
 
-def wake_or_pass(spool: Spool, run: str) -> None:
+def wake_or_pass(spool: Spool, run: str, queue_id: str = "") -> None:
     """Wake the runner; where none listens, start one detached pass if this user may.
 
     The pass inherits the runner's lock, taken here: of 200 `sendmail` processes at once one starts a pass. The others
     find the lock held by somebody who has yet to scan the queue, who watches it, or who scans it again after letting go.
     `paths.may_start_pass` may forbid it.
     """
-    if wake(run) or not paths.may_start_pass() or _looked_after(run):
+    if wake(run, queue_id) or not paths.may_start_pass() or _looked_after(run):
         return
     try:
         held = lock(spool.root)

@@ -11,7 +11,7 @@ import signal
 import time
 
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
-from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool import journal, suspended
 from proxmox_graph_mail.spool.store import Spool
 
 _CHANGES = fcntl.DN_DELETE | fcntl.DN_RENAME | fcntl.DN_ATTRIB | fcntl.DN_CREATE | fcntl.DN_MULTISHOT
@@ -61,9 +61,11 @@ def wait_for(spool: Spool, queue_id: str, seconds: float) -> tuple[int, str]:
 
 
 def outcome_of(spool: Spool, queue_id: str, since: float = 0.0) -> tuple[int, str] | None:
-    """The status and reason of a message that was tried, or put off, after `since`; None if it was not yet.
+    """The status and reason of a message that was tried after `since`, or that waits with the whole queue since then; None if
+    neither.
 
-    Its journal tells. Where the disk has no room for one, a next attempt that is no longer "at once" does.
+    Its journal tells, or what is written of the queue. Where the disk has no room for one, a next attempt that is no longer "at
+    once" does.
     """
     due = spool.due(queue_id)
     if due is not None:
@@ -71,7 +73,10 @@ def outcome_of(spool: Spool, queue_id: str, since: float = 0.0) -> tuple[int, st
         if past.state == "failed":
             return None  # in this moment it is moved to failed/
         tried = past.time > since if past.state else due > 0
-        return (EX_TEMPFAIL, past.reason or "reason unknown") if tried else None
+        if tried:
+            return EX_TEMPFAIL, past.reason or "reason unknown"
+        waits = suspended.read(spool)
+        return (EX_TEMPFAIL, waits.reason) if waits.covers(due, time.time()) and waits.time > since else None
     if os.path.lexists(f"{spool.failed}/{queue_id}"):
         return EX_UNAVAILABLE, journal.read(spool.failed, queue_id).reason or "reason unknown"
     return EX_OK, "sent"

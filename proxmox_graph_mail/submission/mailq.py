@@ -7,9 +7,10 @@ import time
 
 from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolError
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool import journal, suspended
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Entry, Spool
+from proxmox_graph_mail.spool.suspended import Suspended
 from proxmox_graph_mail.submission.streams import say
 
 TYPE_CHECKING = False
@@ -41,10 +42,11 @@ def listing(spool: Spool) -> "list[dict[str, Any]]":
     """
     now = time.time()
     rows = []
+    waits = suspended.read(spool)
     for failed, entries in ((False, spool.scan()), (True, spool.scan_failed())):
         for entry in entries:
             try:
-                rows.append(_row(spool, entry, failed=failed, now=now))
+                rows.append(_row(spool, entry, waits, failed=failed, now=now))
             except FileNotFoundError:
                 continue  # sent while we read
     return rows
@@ -79,7 +81,7 @@ def _local(rfc3339: str) -> str:
     return time.strftime("%a %b %e %H:%M:%S", time.localtime(calendar.timegm(time.strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))))
 
 
-def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, Any]":
+def _row(spool: Spool, entry: Entry, waits: Suspended, *, failed: bool, now: float) -> "dict[str, Any]":
     past = journal.read(spool.failed if failed else spool.queue, entry.id)
     reason = past.reason
     try:
@@ -88,6 +90,9 @@ def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, 
         envelope, skip = Envelope(sender="?", recipients=(), uid=-1, arrived=0), 0
         reason = reason or f"damaged: {error}"
     state = "failed" if failed else journal.state_in_queue(past, entry.due)
+    next_attempt = max(entry.due, now)
+    if not failed and waits.covers(entry.due, now):
+        state, reason, next_attempt = waits.state, waits.reason, max(waits.until, now)
     return {
         "id": entry.id,
         "state": state,
@@ -97,7 +102,7 @@ def _row(spool: Spool, entry: Entry, *, failed: bool, now: float) -> "dict[str, 
         "uid": envelope.uid,
         "size": entry.size - skip,
         "attempts": past.attempts,
-        "next_attempt": None if failed else stamp(entry.due if now < entry.due else now),
+        "next_attempt": None if failed else stamp(next_attempt),
         "reason": reason,
     }
 

@@ -71,7 +71,7 @@ def receive(connection: _socket.socket, uid: int) -> str:
     envelope, size, wait = _request(line, uid)
     spool = Spool()
     queue_id = store(spool, envelope, _content(connection, rest, size, end))
-    wake_or_pass(spool, paths.run())
+    wake_or_pass(spool, paths.run(), queue_id)
     if wait:
         from proxmox_graph_mail.spool.watch import wait_for
 

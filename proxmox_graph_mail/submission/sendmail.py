@@ -117,7 +117,7 @@ def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
     if asked.verbose:
         say(f"queued as {taken.id}\n")
     if taken.receipt is None and asked.delivery != options.QUEUE_ONLY:
-        wake_or_pass(spool, run_directory)
+        wake_or_pass(spool, run_directory, taken.id)
     return _wait_for_outcome(spool, taken, wait) if wait else EX_OK
 
 

@@ -163,7 +163,7 @@ class _Session:
             self._say(f"{'451 4.3.0' if error.temporary else '554 5.3.0'} Error: {log.printable(str(error))}")
         else:
             if taken.receipt is None:
-                wake_or_pass(self._spool, self._run)
+                wake_or_pass(self._spool, self._run, taken.id)
             self._say(f"250 2.0.0 Ok: queued as {taken.id}")
         self._reset()
 

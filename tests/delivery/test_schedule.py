@@ -3,7 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxmox_graph_mail.delivery.schedule import CAP, FIRST, JITTER, MIN_ROUNDS, delay, expired
+from proxmox_graph_mail.delivery.schedule import (
+    CAP,
+    FIRST,
+    JITTER,
+    MIN_ROUNDS,
+    ROUND_CAP,
+    ROUND_FIRST,
+    delay,
+    expired,
+    round_delay,
+)
 from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.spool.store import FARTHEST
 
@@ -24,6 +34,16 @@ def test_waits_grow_and_are_bounded(status: Status, attempts: int, retry_after: 
 def test_retry_after_only_lengthens(status: Status, attempts: int, retry_after: float, random: float) -> None:
     """The later of the two."""
     assert delay(status, attempts, retry_after, random) == max(delay(status, attempts, 0, random), retry_after)
+
+
+@given(st.sampled_from([Status.TRANSIENT, Status.UNCERTAIN]), st.integers(1, 100), st.floats(0, 3600), chance)
+def test_a_queue_s_rounds_are_short_and_spread_and_retry_after_is_their_floor(
+    status: Status, rounds: int, retry_after: float, random: float
+) -> None:
+    """So that a thousand nodes do not keep one appointment."""
+    wait = round_delay(status, rounds, retry_after, random)
+    assert retry_after + 0.5 * ROUND_FIRST <= wait <= retry_after + 1.5 * ROUND_CAP
+    assert round_delay(status, rounds, retry_after, 0) < round_delay(status, rounds, retry_after, 0.5) < retry_after + 181
 
 
 def test_an_uncertain_mail_is_never_tried_again_at_once() -> None:

@@ -47,7 +47,7 @@ def test_the_runner_says_that_it_is_ready_what_it_does_and_that_it_ends(online: 
         assert "READY=1" in manager.hear_until("READY=1")
         assert online.sendmail("root").returncode == 0
         heard = manager.hear_until("1 held")
-        assert heard[-1].startswith("STATUS=0 queued, 0 deferred, 1 held, 0 failed. Last: ")
+        assert heard[-1].startswith("STATUS=0 queued, 0 deferred, 1 held, 0 failed. suspended until ")
         assert " held at " in heard[-1]
         process.send_signal(signal.SIGTERM)
         assert manager.hear_until("STOPPING")[-1] == "STOPPING=1"

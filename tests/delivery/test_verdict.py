@@ -1,14 +1,17 @@
 """From outcomes to states, and the suspension."""
 
+from dataclasses import replace
+
 import pytest
 
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line
 from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool import journal, suspended
 from proxmox_graph_mail.spool.journal import Event, History
-from proxmox_graph_mail.spool.store import arrival
+from proxmox_graph_mail.spool.store import Spool, arrival
+from proxmox_graph_mail.spool.suspended import Suspended
 from tests.programs import Host
 
 ID = "0655F19D01A53F00AB"
@@ -97,20 +100,58 @@ def test_a_history_keeps_what_later_events_do_not_say() -> None:
     assert past.after(verdict(Outcome(Status.TRANSIENT)).event).unclear == ("c@example.com",)
 
 
-def test_the_suspension_doubles_once_a_round() -> None:
+def test_what_is_uncertain_is_not_tried_before_its_own_time() -> None:
+    """However short the suspension is that it caused, and however soon that ends."""
+    found = verdict(Outcome(Status.UNCERTAIN, shared=True), suspended_until=NOW + 8)
+    assert found.next_attempt == NOW + 300
+    assert not found.event.shared
+
+
+def test_the_suspension_doubles_once_a_round(host: Host) -> None:
     """Those in flight with the first change nothing; success or changed settings clear it."""
     outcome = Outcome(Status.HELD, shared=True)
-    suspension = Suspension()
+    suspension = Suspension(Spool(str(host.spool)))
     assert suspension.active(1000) is None
     assert not suspension.probing
-    suspension.note(outcome, 1000, 0)
-    suspension.note(outcome, 1001, 0)
+    assert suspension.note(outcome, 1000, 0)
+    assert not suspension.note(outcome, 1001, 0)
     assert suspension.until == 1900
     assert suspension.active(1899) is outcome
     assert suspension.active(1900) is None
     assert suspension.probing
-    suspension.note(outcome, 1900, 0)
+    assert suspension.note(outcome, 1900, 0)
     assert suspension.until == 3700
-    assert suspension.clear()
-    assert not suspension.clear()
+    assert suspension.clear(2000)
+    assert not suspension.clear(2000)
     assert suspension.active(0) is None
+
+
+def test_a_suspension_is_written_down_once_and_outlives_the_runner(host: Host) -> None:
+    """The next one probes; what was held does not age, and each round was a chance for every message."""
+    spool = Spool(str(host.spool))
+    Suspension(spool).note(Outcome(Status.HELD, "no consent", "Authorization_RequestDenied", shared=True), 1000, 0)
+    written = suspended.read(spool)
+    assert written == Suspended("held", "no consent", "Authorization_RequestDenied", 1000, 1900, 1000, (1000,))
+    next_one = Suspension(spool)
+    assert next_one.probing
+    assert next_one.active(1001) is None
+    assert next_one.clear(1500)
+    assert suspended.read(spool) == Suspended(last_held=1500, rounds=(1000,))
+    assert (Suspension(spool).probing, Suspension(spool).last_held, Suspension(spool).round_times) == (False, 1500, (1000,))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"state": 7}', b'{"rounds": [null]}', b'{"until": "x", "state": "held"}'])
+def test_a_suspension_that_cannot_be_read_is_none(host: Host, content: bytes) -> None:
+    """Junk, or another shape."""
+    (host.spool / "suspended").write_bytes(content)
+    assert suspended.read(Spool(str(host.spool))) == Suspended()
+
+
+def test_three_uncertain_answers_in_a_row_concern_all(host: Host) -> None:
+    """Each further one may send a mail twice; a clear answer in between says that Graph is there."""
+    suspension = Suspension(Spool(str(host.spool)))
+    uncertain, sent = Outcome(Status.UNCERTAIN), Outcome(Status.SENT)
+    answers = [uncertain, uncertain, sent, uncertain, uncertain, uncertain]
+    assert [suspension.concerns_all(answer) for answer in answers] == [False] * 5 + [True]
+    suspension.note(replace(uncertain, shared=True), 1000, 0)
+    assert suspension.concerns_all(uncertain)  # a probe that fares no better

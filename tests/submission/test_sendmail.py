@@ -232,7 +232,7 @@ def test_newaliases_succeeds_and_leaves_standard_input_alone(host: Host) -> None
     os.close(write)
 
 
-def test_wake_up_writes_one_byte_into_the_fifo(host: Host) -> None:
+def test_wake_up_writes_the_queue_id_into_the_fifo(host: Host) -> None:
     """-odb wakes who listens; -odq does not."""
     fifo = host.run_directory / "wake"
     os.mkfifo(fifo)
@@ -242,7 +242,7 @@ def test_wake_up_writes_one_byte_into_the_fifo(host: Host) -> None:
         with pytest.raises(BlockingIOError):
             os.read(reader, 10)
         host.sendmail("root")
-        assert os.read(reader, 10) == b"\n"
+        assert os.read(reader, 100).decode() == f"{host.queue()[-1]}\n"
     finally:
         os.close(reader)
 
