@@ -157,8 +157,8 @@ def test_a_queue_that_vanishes_is_waited_for_without_spinning(host: Host, events
     for _ in range(12):
         assert host.sendmail("-odq", "root").returncode == 0
     spool, mailer = Spool(str(host.spool)), Mailer(Status.SENT)
-    stop = threading.Event()
-    runner = Runner(spool, configuration(mailer), events, stop, world(time.time))
+    stop, later = threading.Event(), 0.0
+    runner = Runner(spool, configuration(mailer), events, stop, world(lambda: time.time() + later))
     runner._scan()
     first = next(iter(runner._index))
     runner._index.sent(first)  # and its file could not be removed
@@ -173,6 +173,7 @@ def test_a_queue_that_vanishes_is_waited_for_without_spinning(host: Host, events
     assert not runner.has_work()
     assert mailer.sent == 0
     away.rename(queue)
+    later = SPOOL_TROUBLE_PAUSE + 1
     assert runner.run(once=True) == 0
     assert mailer.sent == 11
 
