@@ -21,6 +21,11 @@ ADMIN = TREE / "proxmox_graph_mail" / "admin" / "__main__.py"
 PYTHON = sys.executable
 DEBIAN_PYTHON = "/usr/bin/python3"
 NOBODY = 65534
+AS_SYSTEMD = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+"""Starts a program with a listening socket, given by its number (sd_listen_fds(3))."""
 PATIENCE = 30.0
 """Seconds after which something that should have happened has not."""
 
@@ -98,6 +103,7 @@ class Host:
             "PROXMOX_GRAPH_MAIL_ROOT": str(self.root),
             "PROXMOX_GRAPH_MAIL_SYSLOG": str(self.syslog.path),
         }
+        self.receiver: subprocess.Popen[bytes] | None = None
         self.programs = self.folder / "bin"
         self.programs.mkdir()
         for name in ("sendmail", "mailq", "newaliases", "proxmox-graph-mail-receive"):
@@ -216,37 +222,22 @@ class Host:
 
     @contextmanager
     def submit_socket(self, **env: str) -> Iterator[Path]:
-        """systemd's place: accept on the submit socket, start a receiver per connection."""
+        """The receiver with the submit socket, as systemd starts it; `self.receiver` is its process."""
         path = self.run_directory / "submit"
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen(64)
-        receivers: list[subprocess.Popen[bytes]] = []
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    command = self.command("proxmox-graph-mail-receive")
-                    receivers.append(
-                        subprocess.Popen(command, stdin=connection.fileno(), stdout=connection.fileno(), env=self.env | env)
-                    )
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield path
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-            thread.join()
-            path.unlink()
-            for receiver in receivers:
-                receiver.wait(PATIENCE)
+        command = [PYTHON, "-c", AS_SYSTEMD, str(listener.fileno()), *self.command("proxmox-graph-mail-receive")]
+        with subprocess.Popen(command, env=self.env | env, pass_fds=(listener.fileno(),)) as receiver:
+            self.receiver = receiver
+            try:
+                yield path
+            finally:
+                path.unlink()
+                listener.close()
+                receiver.terminate()
+                assert receiver.wait(PATIENCE) in (0, -signal.SIGTERM)  # the latter: before it had begun
 
 
 class Sandbox:

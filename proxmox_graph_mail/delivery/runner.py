@@ -1,10 +1,9 @@
 """The queue runner: the one process that sends.
 
-It holds the spool's lock. It takes from the index whose turn it is, sends up to four messages at once (Exchange Online allows an
-app four concurrent requests per mailbox), settles each (sent: unlink; deferred or held: next attempt; failed: failed/), and
-sleeps until the next attempt is due, a queue ID comes in through the FIFO, the queue's directory or the settings change, or a
-signal comes. It leaves when the queue has been empty for a while (systemd's FIFO starts it again), or, in a single pass, when
-nothing more is due.
+It holds the spool's lock. It takes from the index whose turn it is, sends up to four messages at once, settles each (sent:
+unlink; deferred or held: next attempt; failed: failed/), and sleeps until the next attempt is due, a queue ID comes in through
+the FIFO, the queue's directory or the settings change, or a signal comes. It leaves when the queue has been empty for a while
+(systemd's FIFO starts it again), or, in a single pass, when nothing more is due.
 
 Only the main thread changes the spool. A sender reads one message and talks to Graph; being killed at any instant leaves every
 message whole, and at worst sends again what was sent but not yet unlinked.
@@ -28,8 +27,9 @@ from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.root_mail.decision import NOTHING, Decision, RootPart, decide
 from proxmox_graph_mail.spool.store import Spool
 
-SENDERS = 4
-"""Messages in flight at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
+SENDERS = 6
+"""Messages in hand at once: four whose requests are on the way (graph/request.py, AT_ONCE), and two that are made ready
+meanwhile, so that no connection waits for a message to be taken apart."""
 LOOK_AFTER = 60.0  # seconds of work after which the spool is looked after, if the queue is not empty before
 LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
 

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
 
 RETRY_BUDGET = 30.0  # seconds of short retries within one request
+AT_ONCE = 4
+"""Requests at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
 _CLAIMS = re.compile(r'claims="([^"]+)"')
 
 
@@ -40,6 +43,7 @@ class Graph:
         self._endpoint = endpoint
         self._throttle = throttle
         self._clock = clock
+        self._places = threading.Semaphore(AT_ONCE)
 
     def call(
         self, method: str, path: str, body: bytes = b"", *, expected: int = 202, kind: str = "application/json"
@@ -67,7 +71,8 @@ class Graph:
         """A part of an attachment to its upload session, whose URL is its own credential: no token goes there. None if the
         connection broke; with no content, ask how far it has come."""
         try:
-            return self._wire.request("PUT" if content else "GET", url, content=content or None, headers=headers)
+            with self._places:
+                return self._wire.request("PUT" if content else "GET", url, content=content or None, headers=headers)
         except ConnectionFailedError:
             return None
 
@@ -98,7 +103,8 @@ class Graph:
         headers = {"Authorization": f"Bearer {token.value}", "client-request-id": str(uuid.uuid4())}
         if body:
             headers["Content-Type"] = kind
-        return self._wire.request(method, url, content=body, headers=headers)
+        with self._places:
+            return self._wire.request(method, url, content=body, headers=headers)
 
 
 def refused(answer: Answer) -> RefusedError:

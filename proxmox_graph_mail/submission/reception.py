@@ -1,14 +1,12 @@
-"""proxmox-graph-mail-receive: the other end of the submit socket. One connection, one message, one process.
+"""One submission over the submit socket, from the receiver's side: who is it, what does he want, is it safe.
 
-Started by systemd (`Accept=yes`) or any inetd with the connection as standard input and output, as the service
-user. It trusts nothing of what it reads: the uid is the kernel's word (SO_PEERCRED), sizes and times are bounded,
-the envelope is checked field by field, and one user's mail leaves room for the others' (quota). It answers
-`queued ID` only when the mail is safe. A client that stalls or vanishes leaves nothing behind.
+It trusts nothing of what it reads: the uid is the kernel's word (SO_PEERCRED), sizes and times are bounded, the envelope is
+checked field by field, and one user's mail leaves room for the others' (quota). It answers `queued ID` only when the mail is
+safe. A client that stalls or vanishes leaves nothing behind. submission/receiver.py accepts the connections.
 """
 
 import _socket
 import json
-import os
 import sys
 import time
 
@@ -22,7 +20,6 @@ from proxmox_graph_mail.submission.intake import store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import NoReturn
 
 TOTAL = 60.0  # seconds a whole message may take
 CHUNK = 1 << 16
@@ -31,30 +28,27 @@ RECIPIENT_LIMIT = 5000
 """Recipients of one message: more than any mailing list of a host, and no more than the queue runner reads in a moment."""
 
 
-def main() -> "NoReturn":
-    """The program: serve the connection that is standard input."""
-    # The unit has LogLevelMax=notice: systemd's own two lines about each connection would bury ours.
-    log.setup("receive", severity=log.NOTICE)
+def serve(connection: _socket.socket) -> int:
+    """Take one message from a connection, and answer; the exit status of the process that serves it."""
     try:
-        connection = _socket.socket(fileno=os.dup(0))
         uid = peer_uid(connection)
         try:
             answer = receive(connection, uid)
         except ClientGoneError as gone:  # its own doing; there is nobody to answer
             log.line(f"refused: {gone} (uid={uid})", log.WARNING)
-            sys.exit(EX_TEMPFAIL)
+            return EX_TEMPFAIL
         except MailError as error:
             log.line(f"refused: {error} (status {error.status}, uid={uid})", log.WARNING)
             answer = f"refused {error.status} {log.printable(str(error))}"
     except OSError as error:
         log.line(f"refused: {error.strerror} on the connection", log.WARNING)
-        sys.exit(EX_TEMPFAIL)
+        return EX_TEMPFAIL
     try:
         _send(connection, answer)
     except OSError as error:  # the log must not say that a mail was refused which is in the queue
         log.line(f"the client left before it was told: {answer} ({error.strerror or error})", log.WARNING)
-        sys.exit(EX_TEMPFAIL)
-    sys.exit(0)
+        return EX_TEMPFAIL
+    return 0
 
 
 def peer_uid(connection: _socket.socket) -> int:
@@ -148,7 +142,3 @@ def _receive(connection: _socket.socket, end: float) -> bytes:
 def _send(connection: _socket.socket, line: str) -> None:
     connection.settimeout(paths.receive_idle())
     connection.sendall(f"{line}\n".encode("utf-8", "backslashreplace"))
-
-
-if __name__ == "__main__":
-    main()

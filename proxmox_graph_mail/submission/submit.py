@@ -39,6 +39,8 @@ def submit(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0) -
         f'"notify":{_quote(envelope.notify)},"wait":{wait:.1f},"size":{len(message)}}}\n'
     ).encode("ascii")
     path = f"{run}/submit"
+    if os.getuid() == 0 and os.path.exists(f"{path}-root"):
+        path += "-root"  # which nobody else can crowd
     connection = _receiver(path)
     try:
         receipt = Receipt()

@@ -53,13 +53,13 @@ def test_files_have_the_modes_that_keep_secrets(machine: Machine, installation: 
     """0640 root:proxmox-graph-mail; the spool for the service user's group alone."""
     stat = machine.run(
         "stat -c '%n %a %U:%G' /etc/proxmox-graph-mail.conf /var/spool/proxmox-graph-mail /var/spool/proxmox-graph-mail/queue "
-        "/var/spool/proxmox-graph-mail/failed /var/lib/proxmox-graph-mail /run/proxmox-graph-mail/submit /run/proxmox-graph-mail/wake"
+        "/var/spool/proxmox-graph-mail/failed /var/lib/proxmox-graph-mail /run/proxmox-graph-mail/submit /run/proxmox-graph-mail/submit-root /run/proxmox-graph-mail/wake"
     ).stdout.splitlines()
     name = "proxmox-graph-mail"
     assert stat == [
         f"/etc/{name}.conf 640 root:{name}", f"/var/spool/{name} 2770 {name}:{name}", f"/var/spool/{name}/queue 2770 {name}:{name}",
         f"/var/spool/{name}/failed 2770 {name}:{name}", f"/var/lib/{name} 700 {name}:{name}",
-        f"/run/{name}/submit 666 root:root", f"/run/{name}/wake 660 root:{name}",
+        f"/run/{name}/submit 666 root:root", f"/run/{name}/submit-root 600 root:root", f"/run/{name}/wake 660 root:{name}",
     ]  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_the_units_are_sandboxed(machine: Machine, installation: str) -> None:
     units = "proxmox-graph-mail.service proxmox-graph-mail.socket proxmox-graph-mail.path proxmox-graph-mail-submit.socket"
     verify = machine.run(f"systemd-analyze verify --man=no {units} proxmox-graph-mail-smtp.socket 2>&1").stdout
     assert "proxmox-graph-mail" not in verify
-    for unit, limit in (("proxmox-graph-mail.service", 1.5), ("proxmox-graph-mail-submit@1.service", 1.5),
+    for unit, limit in (("proxmox-graph-mail.service", 1.5), ("proxmox-graph-mail-submit.service", 1.5),
                         ("proxmox-graph-mail-smtp@1.service", 1.5)):  # fmt: skip
         text = machine.run(["systemd-analyze", "security", "--no-pager", unit]).stdout
         level = re.search(r"exposure level for \S+: ([\d.]+)", text)

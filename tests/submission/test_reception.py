@@ -1,7 +1,9 @@
 """The submit socket: mail of those who may not write the spool, and clients that are malicious, slow or gone."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import NOBODY, PATIENCE, PYTHON, TREE, Host, eventually
+from proxmox_graph_mail.submission.receiver import PER_USER
+from tests.programs import AS_SYSTEMD, NOBODY, PATIENCE, PYTHON, TREE, Host, eventually
 
 OTHER = NOBODY if os.geteuid() == 0 else os.getuid()
 
@@ -229,3 +232,85 @@ def test_control_characters_are_refused_in_every_field(host: Host, field: str, l
         options = {"sender": ["-f", text, "root"], "recipients": [text], "notify": ["-N", text, "root"]}
         done = host.sendmail("-odq", *options[field])
         assert (done.returncode, b"control character" in done.stderr) == (65, True)
+
+
+def served(host: Host) -> int:
+    """How many processes serve a connection."""
+    assert host.receiver is not None
+    return len(Path(f"/proc/{host.receiver.pid}/task/{host.receiver.pid}/children").read_text().split())
+
+
+def test_a_user_s_connections_are_limited_and_the_rest_is_dropped_at_once(host: Host) -> None:
+    """PER_USER are served; who comes then reads the end of file, and is served when one has left."""
+    with host.submit_socket() as path, contextlib.ExitStack() as held:
+        first = held.enter_context(connected(path))
+        for _ in range(PER_USER - 1):
+            held.enter_context(connected(path))
+        assert served(host) == PER_USER
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(path))
+            assert client.recv(100) == b""
+        first.sendall(request() + b"hello")
+        assert first.recv(100).startswith(b"queued ")
+        eventually(lambda: served(host) == PER_USER - 1, "it has left")
+        assert talk(path, request() + b"hello").startswith("queued ")
+
+
+def test_what_one_connection_breaks_stays_one_connection(host: Host) -> None:
+    """Its process is killed: the others go on, and the receiver takes new ones."""
+    with host.submit_socket() as path, connected(path) as one, connected(path) as other:
+        assert host.receiver is not None
+        children = Path(f"/proc/{host.receiver.pid}/task/{host.receiver.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert one.recv(100) == b""
+        other.sendall(request() + b"hello")
+        assert other.recv(100).startswith(b"queued ")
+        assert talk(path, request() + b"hello").startswith("queued ")
+
+
+def test_a_receiver_that_is_told_to_stop_finishes_what_it_began(host: Host) -> None:
+    """An upgrade restarts it: whoever is being served is; whoever waits in the backlog is not accepted and lost."""
+    with host.submit_socket() as path, connected(path) as client:
+        assert host.receiver is not None
+        host.receiver.terminate()
+        client.sendall(request() + b"hello")
+        assert client.recv(100).startswith(b"queued ")
+        assert host.receiver.wait(PATIENCE) == 0
+        with socket.socket(socket.AF_UNIX) as late:
+            late.settimeout(0.2)
+            late.connect(str(path))
+            with pytest.raises(TimeoutError):
+                late.recv(1)  # it waits for the next receiver
+    assert len(host.queue()) == 1
+
+
+def test_a_receiver_leaves_when_it_is_quiet(host: Host) -> None:
+    """Not while it serves somebody; then systemd listens in its place."""
+    code = (
+        f"import sys, _socket; sys.path.insert(0, {str(TREE)!r})\n"
+        "from proxmox_graph_mail.submission.receiver import Receiver\n"
+        "Receiver([_socket.socket(fileno=3)]).run(quiet=0.3)"
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = host.run_directory / "submit"
+        listener.bind(str(path))
+        listener.listen(8)
+        command = [PYTHON, "-c", AS_SYSTEMD, str(listener.fileno()), PYTHON, "-IS", "-c", code]
+        with subprocess.Popen(command, env=host.env, pass_fds=(listener.fileno(),)) as receiver:
+            with connected(path) as client, pytest.raises(subprocess.TimeoutExpired):
+                receiver.wait(1.0)
+            client.close()
+            assert receiver.wait(PATIENCE) == 0
+
+
+def test_root_s_sandboxed_mail_has_a_socket_of_its_own(host: Host) -> None:
+    """It is tried first, where it is there."""
+    if os.geteuid() != 0:
+        pytest.skip("root's alone")
+    with host.submit_socket() as path:
+        path.rename(f"{path}-root")
+        done = host.sendmail("-odq", "root", env={"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"})
+        path.with_name("submit-root").rename(path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(host.queue()) == 1
