@@ -288,9 +288,9 @@ def test_a_receiver_that_is_told_to_stop_finishes_what_it_began(host: Host) -> N
 def test_a_receiver_leaves_when_it_is_quiet(host: Host) -> None:
     """Not while it serves somebody; then systemd listens in its place."""
     code = (
-        f"import sys, _socket; sys.path.insert(0, {str(TREE)!r})\n"
+        f"import sys, socket; sys.path.insert(0, {str(TREE)!r})\n"
         "from proxmox_graph_mail.submission.receiver import Receiver\n"
-        "Receiver([_socket.socket(fileno=3)]).run(quiet=0.3)"
+        "Receiver([socket.socket(fileno=3)]).run(quiet=0.3)"
     )
     with socket.socket(socket.AF_UNIX) as listener:
         path = host.run_directory / "submit"
