@@ -10,7 +10,6 @@ message whole, and at worst sends again what was sent but not yet unlinked.
 """
 
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -85,7 +84,7 @@ class Runner:
                         break
                 self._lookout.look_after(once=once, patience=LOOK_AFTER)
                 self._tell()
-                if self._in_flight or not waiting:  # else there is more to read, or to dispatch
+                if not self._index.reading() and (self._in_flight or not waiting):  # else there is more to read, or to dispatch
                     self._wait(self._sleep(now, busy + idle))
             self._finish()
         self._scan()
@@ -289,8 +288,8 @@ class Runner:
 
     def _tell(self) -> None:
         """What `systemctl status` shows."""
-        until = self._settlement.suspension.until
-        suspended = f"suspended until {time.strftime('%H:%M:%S', time.localtime(until))}" if until > self._clock() else ""
+        refusal = self._blocked(self._clock())
         alarm = self._observers.alarm.text if self._observers.alarm is not None else ""
-        trouble = alarm or self._configuration.error or suspended
-        self._supervision.status(self._observers.report.line(self._index.states, self._settlement.count_failed(), trouble))
+        trouble = alarm or self._configuration.error or self._settlement.suspension.words(self._clock())
+        failed = self._settlement.count_failed()
+        self._supervision.status(self._observers.report.line(self._index.states, failed, trouble, refusal))

@@ -23,7 +23,7 @@ from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.message.recipients import LOCAL_ROOT
 from proxmox_graph_mail.root_mail.decision import ASKED, DONE, PATIENCE, Decision, RootPart
-from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool import journal, usage
 from proxmox_graph_mail.spool.journal import Event, History
 from proxmox_graph_mail.spool.store import Spool, arrival
 
@@ -214,9 +214,12 @@ class Settlement:
         try:
             if message.trouble.keep:
                 self._spool.keep(message.id, now)
+                usage.has_left(self._spool, message.uid, 1, 0)
             else:
+                size = self._spool.size(message.id) if message.uid > 0 else 0
                 self._spool.remove(message.id, durable=False)
                 self.unsynced = True
+                usage.has_left(self._spool, message.uid, 1, size)
         except SpoolError as error:
             message.in_trouble().not_before = now + SPOOL_TROUBLE_PAUSE
             self.unremoved.append(message)
@@ -233,6 +236,7 @@ class Settlement:
             journal.append(self._spool.queue, message.id, event, durable=bool(event.sent_to or event.hand_over))
             if verdict.state == "failed":
                 self._spool.fail(message.id)
+                usage.has_left(self._spool, message.uid, 1, 0)
                 self._index.forget(message)
                 self.failed += 1
                 self._failed_there += 1

@@ -7,8 +7,10 @@ cannot be sent is dropped, for systemd asks again (the watchdog) or shows the li
 import contextlib
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 
+from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.log import printable
 
 STATUS_LIMIT = 300  # characters of the line; `systemctl status` shows it on one
@@ -67,8 +69,11 @@ class Report:
         when = time.strftime("%H:%M:%S", time.localtime(now))
         self._last = f" Last: {queue_id} {state} at {when}{f' ({reason})' if reason else ''}"
 
-    def line(self, states: Mapping[str, int], failed: int, trouble: str) -> str:
+    def line(self, states: Mapping[str, int], failed: int, trouble: str, refusal: Outcome | None = None) -> str:
         """`states` are the messages in the queue by state, `failed` the number in failed/, `trouble` what holds everything (or
-        empty)."""
-        counts = ", ".join(f"{states.get(state, 0)} {state}" for state in ("queued", "deferred", "held"))
+        empty), `refusal` why nothing of the queue is tried now."""
+        shown = Counter(states)
+        if refusal is not None:
+            shown["held" if refusal.status is Status.HELD else "deferred"] += shown.pop("queued", 0)
+        counts = ", ".join(f"{shown[state]} {state}" for state in ("queued", "deferred", "held"))
         return f"{counts}, {failed} failed.{f' {trouble}.' if trouble else ''}{self._last}"

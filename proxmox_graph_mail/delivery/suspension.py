@@ -9,6 +9,7 @@ uncertain answers in a row do the same, for each further one may send a mail twi
 and a runner that starts while the queue is suspended probes first.
 """
 
+import time
 from collections import deque
 
 from proxmox_graph_mail import log
@@ -79,6 +80,10 @@ class Suspension:
     def active(self, now: float) -> Outcome | None:
         """Why nothing is to be tried now; None if something may be."""
         return self.outcome if now < self.until else None
+
+    def words(self, now: float) -> str:
+        """`suspended until 07:45:12`; empty if it is not."""
+        return f"suspended until {time.strftime('%H:%M:%S', time.localtime(self.until))}" if self.until > now else ""
 
     @property
     def probing(self) -> bool:

@@ -17,11 +17,12 @@ _ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 class Incoming:
-    """A message on its way into the queue: write, then commit or discard."""
+    """A message on its way into the queue: write, then commit or discard. `size` are its bytes, `line` those of its envelope."""
 
     def __init__(self, queue: str, line: bytes) -> None:
         self.id = f"{time.time_ns() // 1000:013X}{os.urandom(3).hex().upper()[:5]}"
         self.size = 0
+        self.line = len(line)
         self._queue = queue
         try:
             # By descriptor from here on: the spool is the service user's, and a link in the queue's place must not lead

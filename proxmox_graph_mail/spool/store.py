@@ -119,6 +119,11 @@ class Spool:
             line = file.readline(LINE_LIMIT)
         return decode(line), len(line)
 
+    def size(self, queue_id: str) -> int:
+        """The bytes of a message of the queue, with its envelope; 0 if it is gone."""
+        entry = self.entry(queue_id)
+        return entry.size if entry is not None else 0
+
     def due(self, queue_id: str) -> float | None:
         """The time of the next attempt, or None if the message is no longer in the queue."""
         try:

@@ -47,13 +47,18 @@ def store(spool: Spool, envelope: Envelope, chunks: "Iterable[bytes]", *, quota:
 
 def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterable[bytes]", *, quota: bool = True) -> str:
     try:
+        limits = None
         if quota and envelope.uid != 0:  # alarms are root's: it is not asked
-            from proxmox_graph_mail.submission.quota import measured
+            from proxmox_graph_mail.submission.quota import Quota
 
-            chunks = measured(spool, envelope.uid, chunks)
+            limits = Quota(spool, envelope.uid)
         for chunk in chunks:
             _check_size(incoming.size + len(chunk))
+            if limits is not None:
+                limits.grow(len(chunk))
             incoming.write(chunk)
+        if limits is not None:
+            limits.settle(incoming.size + incoming.line)
     except BaseException:  # a signal's exception too: nothing half-written stays
         incoming.discard()
         raise

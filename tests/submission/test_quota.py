@@ -7,10 +7,11 @@ import pytest
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.usage import Usage, has_left
 from proxmox_graph_mail.submission import quota
 from proxmox_graph_mail.submission.intake import store
 from proxmox_graph_mail.submission.quota import Quota
-from tests.programs import Host
+from tests.programs import Host, Sandbox
 
 MALLORY, ALICE = 4242, 4243
 
@@ -39,14 +40,11 @@ def test_a_user_s_mail_takes_no_more_than_it_leaves(spool: Spool, monkeypatch: p
     put(spool, MALLORY, 40_000)
     put(spool, MALLORY, 40_000, failed=True)
     put(spool, ALICE, 90_000)
-    Quota(spool, MALLORY).settle()
-    coming = spool.accept(Envelope(sender="s", recipients=("root",), uid=MALLORY, arrived=1.0).encode())
-    coming.write(b"x" * 30_000)
+    Quota(spool, MALLORY).settle(0)
     with pytest.raises(SpoolError, match=rf"mail of uid {MALLORY} would take .* leave only"):
-        Quota(spool, MALLORY).settle()
-    Quota(spool, ALICE).settle()
-    coming.discard()
-    Quota(spool, MALLORY).settle()
+        store(spool, Envelope(sender="s", recipients=("root",), uid=MALLORY, arrived=1.0), [b"x" * 30_000])
+    Quota(spool, ALICE).settle(0)
+    Quota(spool, MALLORY).settle(0)  # what was refused takes nothing
 
 
 def test_root_is_not_asked(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +75,8 @@ def test_so_many_messages_of_one_user(spool: Spool, monkeypatch: pytest.MonkeyPa
     for _ in range(4):
         put(spool, MALLORY, 1)
     with pytest.raises(SpoolError, match="uid 4242 has 3 messages waiting already"):
-        Quota(spool, MALLORY).settle()
-    Quota(spool, ALICE).settle()
+        Quota(spool, MALLORY).settle(0)
+    Quota(spool, ALICE).settle(0)
 
 
 def test_a_damaged_file_is_nobody_s(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +85,7 @@ def test_a_damaged_file_is_nobody_s(spool: Spool, monkeypatch: pytest.MonkeyPatc
     incoming = spool.accept(b"no envelope\n")
     incoming.write(b"x" * 100)
     incoming.commit()
-    Quota(spool, MALLORY).settle()
+    Quota(spool, MALLORY).settle(0)
 
 
 def test_a_whole_message_is_measured_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +95,80 @@ def test_a_whole_message_is_measured_too(spool: Spool, monkeypatch: pytest.Monke
     with pytest.raises(SpoolError, match="leave only"):
         store(spool, Envelope(sender="s", recipients=("root",), uid=MALLORY, arrived=1.0), [b"x" * 20_000])
     assert len(os.listdir(spool.queue)) == 1
+
+
+def counted(spool: Spool, uid: int) -> tuple[int, int]:
+    with Usage(spool, uid) as usage:
+        return usage.messages, usage.bytes
+
+
+def mail(spool: Spool, uid: int, size: int = 100) -> str:
+    return store(spool, Envelope(sender="s", recipients=("root",), uid=uid, arrived=1.0), [b"x" * size])
+
+
+def test_files_are_looked_at_once_and_counted_from_then_on(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies in the spool, a further mail costs the same."""
+    disk(monkeypatch, 1 << 30)
+    put(spool, MALLORY, 1000, failed=True)
+    other = mail(spool, ALICE, 1000)
+    mail(spool, MALLORY)
+    messages, size = counted(spool, MALLORY)
+    assert (messages, size > 1100) == (1, True)
+
+    def look(*_: object) -> None:
+        raise AssertionError("no file is looked at")
+
+    monkeypatch.setattr(Usage, "count", look)
+    mail(spool, MALLORY, 500)
+    on_disk = sum(entry.size for entry in (*spool.scan(), *spool.scan_failed()) if entry.id != other)
+    assert counted(spool, MALLORY) == (2, on_disk)
+
+
+def test_what_has_left_makes_room_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent: its message and its bytes; failed: its message alone. Root's is not counted."""
+    disk(monkeypatch, 1 << 30)
+    mail(spool, MALLORY)
+    mail(spool, MALLORY)
+    _, size = counted(spool, MALLORY)
+    has_left(spool, MALLORY, 1, 150)
+    has_left(spool, MALLORY, 1, 0)
+    assert counted(spool, MALLORY) == (0, size - 150)
+    has_left(spool, MALLORY, 1, 1 << 20)
+    assert counted(spool, MALLORY) == (0, 0)
+    has_left(spool, 0, 1, 1)
+    assert not os.path.exists(f"{spool.root}/users/0")
+
+
+@pytest.mark.parametrize("line", [b"", b"x y z", b"9999 9999999999 1", b"-1 -1 -1", b"\xff" * 300])
+def test_who_would_be_refused_is_counted_anew(spool: Spool, monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
+    """The count may be too high (an admin removed mail), or damaged; but not more than once a minute."""
+    disk(monkeypatch, 1 << 30)
+    monkeypatch.setattr(quota, "MESSAGES", 3)
+    os.mkdir(f"{spool.root}/users")
+    with open(f"{spool.root}/users/{MALLORY}", "wb") as file:
+        file.write(line)
+    mail(spool, MALLORY)
+    assert counted(spool, MALLORY)[0] == 1
+    looks: list[int] = []
+    monkeypatch.setattr(Usage, "count", lambda _: looks.append(1))
+    for _ in range(2):
+        mail(spool, MALLORY)
+    for _ in range(5):
+        with pytest.raises(SpoolError, match="messages waiting already"):
+            mail(spool, MALLORY)
+    assert looks == []
+
+
+def test_the_runner_takes_off_what_it_sent(online: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a user who sends much would be counted anew each time."""
+    spool = Spool(str(online.spool))
+    disk(monkeypatch, 1 << 30)
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SYSLOG", online.env["PROXMOX_GRAPH_MAIL_SYSLOG"])
+    for _ in range(3):
+        mail(spool, MALLORY)
+    assert counted(spool, MALLORY)[0] == 3
+    sandbox.faults({"on": "sendMail", "do": "status", "status": 400, "code": "ErrorInvalidRecipients"})
+    assert online.admin("run", "--once").returncode == 69
+    messages, size = counted(spool, MALLORY)
+    assert (messages, size > 0) == (0, True)
+    assert len(sandbox.accepted()) == 2
