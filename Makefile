@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint docs bench pictures deb acceptance clean
+.PHONY: help demo test lint docs bench fleet pictures deb acceptance clean
 help:
 	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
 	@echo 'make test        the tests'
 	@echo 'make lint        ruff and mypy; mandoc, shellcheck and PowerShell'"'"'s parser where they are there'
 	@echo 'make docs        the documents that are made from the code: settings, outcomes, conf(5), the example'
 	@echo 'make bench       what sendmail costs, against a bare start of Python'
+	@echo 'make fleet       many nodes at one mailbox, on a virtual clock: how long their mail takes, and what it costs'
 	@echo 'make pictures    text mails as their readers see them, into dist/pictures (chromium)'
 	@echo 'make deb         the Debian package, into dist/ (Debian 13, or mmdebstrap and root)'
 	@echo 'make acceptance  the package on a booted Debian 13, with the programs that send mail (root, systemd-nspawn, mmdebstrap, chromium)'
@@ -44,6 +45,9 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
+
+fleet: $(STAMP)
+	@$(BIN)/python -m tests.fleet
 
 pictures: $(STAMP)
 	@$(BIN)/python -m tests.pictures

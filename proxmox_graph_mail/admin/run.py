@@ -13,9 +13,8 @@ from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.runner import Runner
-from proxmox_graph_mail.delivery.settlement import Observers
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
-from proxmox_graph_mail.delivery.surroundings import Surroundings
+from proxmox_graph_mail.delivery.surroundings import Observers, Surroundings
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, UsageError
 from proxmox_graph_mail.proxmox import system
 from proxmox_graph_mail.settings import alarm_command

@@ -6,8 +6,8 @@ does not wait for a hundred thousand others; and again only when somebody else c
 From then on a record is kept true by what the runner does; what the disk does not let it write, the record remembers while the
 runner lives. It leaves with its file.
 
-    unread ──► waiting (a heap of times) ──► ready (the users' turns) ──► in hand ──► waiting, or gone
-                                                  suspect: alone, last
+    new ──► waiting (a heap of times) ──► ready (the users' turns) ──► in hand ──► waiting, or gone
+                                               suspect: alone, last
 
 What one message costs does not depend on how many others there are, but for a scan.
 """
@@ -56,6 +56,7 @@ class Index:
         """What became ready, for whoever wants to look at it before its turn comes; the reader empties it."""
         self.put_off: set[str] = set()
         """What waits for a reason that concerns all."""
+        self._released = False
         self._scans = 0
         self._next_scan = 0.0
 
@@ -92,14 +93,15 @@ class Index:
             if entry is None:
                 continue  # gone already: the next scan tells
             self._seen(entry)
-            if self._stands(queue_id, Place.UNREAD):
-                self._read(self._messages[queue_id], now)
+            message = self._messages[queue_id]
+            if message.place in (Place.NEW, Place.CHANGED):
+                self._read(message, now)
 
     def advance(self, now: float) -> None:
         """Let what is due by now be ready, and read some of what is new."""
         for _ in range(min(READ_AT_ONCE, len(self._unread))):
             message = self._messages.get(self._unread.popleft())
-            if message is not None and message.place is Place.UNREAD:
+            if message is not None and message.place in (Place.NEW, Place.CHANGED):
                 self._read(message, now)
         while self._waiting and self._waiting[0][0] <= now:
             when, queue_id = heappop(self._waiting)
@@ -109,7 +111,7 @@ class Index:
 
     def reading(self) -> bool:
         """Are there messages that are not read yet?"""
-        return self._places[Place.UNREAD] > 0
+        return self._places[Place.NEW] + self._places[Place.CHANGED] > 0
 
     def ready(self) -> int:
         """How many messages could be tried now."""
@@ -182,9 +184,14 @@ class Index:
             message.trouble.put_off = False
             self.put_off.discard(message.id)
 
-    def those_put_off(self) -> list[Queued]:
-        """What waits for a reason that concerns all."""
-        return [self._messages[queue_id] for queue_id in self.put_off]
+    def release(self) -> None:
+        """What waits for a reason that concerns all is ready now; so is what an earlier runner put off, once it is read."""
+        self._released = True
+        for queue_id in list(self.put_off):
+            message = self._messages[queue_id]
+            self.put_back(message, put_off=False)
+            if message.place is Place.WAITING:
+                self._ready(message)
 
     def outlived(self, message: Queued) -> None:
         """The runner did not die of it."""
@@ -208,7 +215,7 @@ class Index:
         message = self._messages.get(entry.id)
         if message is None:
             message = self._messages[entry.id] = Queued(entry.id, large=entry.size > LARGE)
-            self._places[Place.UNREAD] += 1
+            self._places[Place.NEW] += 1
             self.states[message.state] += 1
             if deaths := self._suspected.get(entry.id, 0):
                 message.in_trouble().deaths = deaths
@@ -216,7 +223,7 @@ class Index:
         else:
             fresh = abs(entry.due - message.due) > _SAME and message.place in (Place.WAITING, Place.READY, Place.SUSPECT)
             if fresh:
-                self._move(message, Place.UNREAD)
+                self._move(message, Place.CHANGED)
         message.seen, message.due = self._scans, entry.due
         return fresh
 
@@ -228,8 +235,11 @@ class Index:
         if known:
             past = past._replace(sent_to=tuple(dict.fromkeys((*past.sent_to, *known))))
         self._remember(message, past)
-        self.put_back(message, put_off=past.shared)
-        self.place(message, now)
+        if past.shared and self._released and message.place is Place.NEW:
+            self._ready(message)  # what an earlier runner put off is tried again
+        else:
+            self.put_back(message, put_off=past.shared)
+            self.place(message, now)
 
     def _uid(self, queue_id: str) -> int:
         try:

@@ -11,7 +11,8 @@ from proxmox_graph_mail.spool.store import FARTHEST
 class Place(Enum):
     """Where a message stands."""
 
-    UNREAD = "its first line and its journal are to be read"
+    NEW = "its first line and its journal are to be read"
+    CHANGED = "its journal is to be read again"
     WAITING = "its time has not come"
     READY = "its turn will come"
     SUSPECT = "runners ended with it in hand: it goes alone, after all others"
@@ -46,7 +47,7 @@ class Queued:
         self.uid = uid
         self.large = large
         self.due = due
-        self.place = Place.UNREAD
+        self.place = Place.NEW
         self.history: History = NEW
         self.trouble: Trouble = _NONE
         self.looked = 0

@@ -25,6 +25,9 @@ class Mailbox(Protocol):
     def was_sent(self, message_id: str) -> Outcome | None:
         """Is the message in Sent Items? SENT if so, None if not; another outcome where nothing can be asked now."""
 
+    def be_patient(self, *, patient: bool) -> None:
+        """Try again at once what failed for a moment, or leave it to the queue: one request a round."""
+
     def forget_refusals(self) -> None:
         """Ask again what was refused: something may have been mended."""
 

@@ -10,7 +10,7 @@ message whole, and at worst sends again what was sent but not yet unlinked.
 """
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
@@ -27,7 +27,7 @@ from proxmox_graph_mail.root_mail.decision import NOTHING, Decision, RootPart, d
 from proxmox_graph_mail.spool.store import Spool
 
 SENDERS = 6
-"""Messages in hand at once: four whose requests are on the way (graph/request.py, AT_ONCE), and two that are made ready
+"""Messages in hand at once: four whose requests are on the way (graph/throttle.py, AT_ONCE), and two that are made ready
 meanwhile, so that no connection waits for a message to be taken apart."""
 LOOK_AFTER = 60.0  # seconds of work after which the spool is looked after, if the queue is not empty before
 LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
@@ -45,10 +45,11 @@ class Runner:
         self._events = events
         self._stop = stop
         self._clock = world.clock
+        self._senders = world.senders
         self._supervision, self._observers = world.supervision, world.observers
         self._lookout = Lookout(spool, world)
         self._index = Index(spool)
-        self._settlement = Settlement(spool, self._index, configuration, world.observers, clock=world.clock, rng=world.rng)
+        self._settlement = Settlement(spool, self._index, configuration, world)
         self._in_flight: dict[Future[Delivery], Queued] = {}
         self._changed = False  # somebody did something to the queue's directory
         self._reading = 1  # the number of this reading of the settings
@@ -62,7 +63,7 @@ class Runner:
 
     def run(self, *, once: bool = False, idle: float = 300.0) -> int:
         """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as senders:
+        with self._senders(SENDERS) as senders:
             self._begin(once=once)
             busy = self._clock()
             while not self._stop.is_set():
@@ -199,7 +200,7 @@ class Runner:
         limits = [limit for limit in (seconds, self._supervision.interval) if limit is not None]
         self._events.wait(min(limits) if limits else None)
 
-    def _dispatch(self, senders: ThreadPoolExecutor) -> None:
+    def _dispatch(self, senders: Executor) -> None:
         now = self._clock()
         if self._configuration.changed():
             return  # those in flight finish on the old connection, then the settings are read again
@@ -217,6 +218,7 @@ class Runner:
                 self._settlement.settle_root_part(message, decision)
             elif message.trouble.deaths >= DEATHS:
                 reason = f"the queue runner crashed {DEATHS} times while sending this message (out of memory? see journalctl)"
+                message.in_trouble().deaths = DEATHS - 1  # when its time has come, it is tried once more
                 self._settlement.settle(message, Delivery(Outcome(Status.HELD, reason, "Deadly")))
             else:
                 self._send(message, replace(relay, book=decision.book(relay.book)), senders)
@@ -259,9 +261,10 @@ class Runner:
             self._spool.withdraw_hand_over(message.id)
         return decision
 
-    def _send(self, message: Queued, relay: Relay, senders: ThreadPoolExecutor) -> None:
-        if self._settlement.suspension.probing:
+    def _send(self, message: Queued, relay: Relay, senders: Executor) -> None:
+        if probing := self._settlement.suspension.probing:
             self._settlement.suspension.probed.append(message.id)
+        relay.mailbox.be_patient(patient=not probing)
         self._index.write_in_flight([*self._in_flight.values(), message])
         future = senders.submit(attempt, self._spool, message.id, relay, message.history, self._clock)
         self._in_flight[future] = message

@@ -18,8 +18,9 @@ FIRST = {Status.TRANSIENT: 60.0, Status.UNCERTAIN: 300.0, Status.HELD: 900.0}
 """Seconds after the first attempt. Uncertain: long enough for a mail on its way to have arrived."""
 CAP = {Status.TRANSIENT: 3600.0, Status.UNCERTAIN: 3600.0, Status.HELD: 7200.0}
 """Seconds at most. Held: Exchange's RBAC cache lives for 2 hours and is kept alive by asking more often."""
-ROUND_FIRST, ROUND_CAP = 8.0, 120.0
-"""Seconds between the rounds of a queue that is suspended for what passes by itself: the first wait, and the longest."""
+ROUND_FIRST, ROUND_GROWTH, ROUND_CAP = 8.0, 1.5, 120.0
+"""Seconds between the rounds of a queue that is suspended for what passes by itself: the first wait, by how much each is longer,
+and the longest."""
 ROUND_SPREAD = (0.5, 1.5)
 """…times a random factor between these."""
 MIN_ROUNDS = 3
@@ -40,7 +41,7 @@ def round_delay(status: Status, rounds: int, retry_after: float, random: float) 
     if status is Status.HELD:
         return delay(status, rounds, retry_after, random)
     low, high = ROUND_SPREAD
-    wait = min(ROUND_FIRST * float(1 << min(max(rounds, 1) - 1, 16)), ROUND_CAP) * (low + (high - low) * random)
+    wait = min(ROUND_FIRST * ROUND_GROWTH ** min(max(rounds, 1) - 1, 30), ROUND_CAP) * (low + (high - low) * random)
     return min(retry_after + wait, FARTHEST)
 
 

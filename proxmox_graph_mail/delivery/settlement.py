@@ -4,19 +4,15 @@ says about the other messages (suspension, alarm).
 What the disk does not let us write is remembered in the message's record, and tried again after SPOOL_TROUBLE_PAUSE.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.index import Index
 from proxmox_graph_mail.delivery.queued import Place, Queued
-from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.schedule import ROUNDS_WITHIN, expired
-from proxmox_graph_mail.delivery.supervision import Report
+from proxmox_graph_mail.delivery.surroundings import Surroundings
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line, recorded
 from proxmox_graph_mail.errors import DataError, SpoolError
@@ -34,31 +30,19 @@ COUNT_PAUSE = 60.0  # seconds between two counts of failed/
 PROXMOX = "proxmox-mail-forward"  # who takes root's mail in Graph's place
 
 
-@dataclass(frozen=True, slots=True)
-class Observers:
-    """Who is told of every outcome: systemd's status line, the record, the alarm, and whoever waits for this pass."""
-
-    report: Report
-    record: Record | None = None
-    alarm: Alarm | None = None
-    on_settled: Callable[[str, str], None] = lambda _id, _state: None
-
-
 class Settlement:
     """The one place where the runner changes the spool. For its main thread."""
 
     def __init__(
-        self, spool: Spool, index: Index, configuration: Configuration, observers: Observers,
-        *, clock: Callable[[], float], rng: Callable[[], float],
+        self, spool: Spool, index: Index, configuration: Configuration, world: Surroundings
     ) -> None:  # fmt: skip
         self.suspension = Suspension(spool)
         self.failed = 0
         self._spool = spool
         self._index = index
         self._configuration = configuration
-        self._observers = observers
-        self._clock = clock
-        self._rng = rng
+        self._observers = world.observers
+        self._clock, self._monotonic, self._rng = world.clock, world.monotonic, world.rng
         self._successes = 0
         self.unremoved: list[Queued] = []
         """What was sent, but the disk does not let its file be removed."""
@@ -138,9 +122,9 @@ class Settlement:
         crash before it sends at most these mails again."""
         for message in self.unremoved[:]:
             self._remove(message, self._clock())
-        if self.unsynced and (last or time.monotonic() - self._synced_at >= SYNC_PAUSE):
+        if self.unsynced and (last or self._monotonic() - self._synced_at >= SYNC_PAUSE):
             self.unsynced = False
-            self._synced_at = time.monotonic()
+            self._synced_at = self._monotonic()
             try:
                 self._spool.sync()
             except SpoolError as error:
@@ -148,8 +132,8 @@ class Settlement:
 
     def count_failed(self) -> int:
         """How many messages are in failed/: counted anew at most every COUNT_PAUSE seconds, and not before one was settled."""
-        if self._settled and time.monotonic() >= self._count_at:
-            self._count_at = time.monotonic() + COUNT_PAUSE
+        if self._settled and self._monotonic() >= self._count_at:
+            self._count_at = self._monotonic() + COUNT_PAUSE
             try:
                 self._failed_there = self._spool.count_failed()
             except SpoolError as error:
@@ -160,12 +144,10 @@ class Settlement:
         """Try again at once what was put off for a reason that concerned every message and has passed; or simply everything."""
         now = self._clock()
         self.suspension.clear(now)
-        chosen = list(self._index) if everything else self._index.those_put_off()
-        for message in chosen:
-            self._index.put_back(message, put_off=False)
+        self._index.release()
+        for message in self._index if everything else ():
             if message.place is Place.WAITING:
-                if everything:
-                    message.in_trouble().not_before = 0.0
+                message.in_trouble().not_before = 0.0
                 self._defer(message, 0.0)
                 self._index.place(message, now)
 

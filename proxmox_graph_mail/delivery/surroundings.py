@@ -3,10 +3,12 @@
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from proxmox_graph_mail import log
-from proxmox_graph_mail.delivery.settlement import Observers
+from proxmox_graph_mail.delivery.alarm import Alarm
+from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.upkeep import foreign, sweep
@@ -21,13 +23,24 @@ def since_boot() -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Observers:
+    """Who is told of every outcome: systemd's status line, the record, the alarm, and whoever waits for this pass."""
+
+    report: Report
+    record: Record | None = None
+    alarm: Alarm | None = None
+    on_settled: Callable[[str, str], None] = lambda _id, _state: None
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`clock` is the host's, which somebody may set; `monotonic` one that nobody sets; `daily` does what is due once a day, and
-    raises nothing."""
+    """`clock` is the host's, which somebody may set; `monotonic` one that nobody sets; `senders` makes so many threads; `daily`
+    does what is due once a day, and raises nothing."""
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = since_boot
     rng: Callable[[], float] = random.random
+    senders: Callable[[int], Executor] = ThreadPoolExecutor
     supervision: Supervision = field(default_factory=lambda: Supervision({}))
     daily: Callable[[], None] = lambda: None
     observers: Observers = field(default_factory=lambda: Observers(Report()))

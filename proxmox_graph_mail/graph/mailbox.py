@@ -67,6 +67,10 @@ class SendingMailbox:
         looked_at = outcome.code in ("ErrorInvalidRecipients", "UnableToDeserializePostBody", "RequestBodyRead")
         return Outcome(Status.SENT) if looked_at else outcome
 
+    def be_patient(self, *, patient: bool) -> None:
+        """Let requests from now on be tried again for some seconds, or not at all."""
+        self._graph.patient = patient
+
     def forget_refusals(self) -> None:
         """Ask Entra and Graph again although they refused a moment ago."""
         self._graph.forget_refusal()

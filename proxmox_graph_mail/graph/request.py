@@ -1,7 +1,8 @@
 """A request to Graph: with its token and its short retries; an answer, or a RequestError.
 
 Within one request only what is certainly not done is tried again (tenacity), for RETRY_BUDGET seconds at most and not before
-Retry-After; the queue does the long waiting. A 401 drops the token and tries once with a new one, with the claims of a
+Retry-After, and not at all once Graph throttles the queue: what it refuses counts against the mailbox's limit as well. The queue
+does the long waiting. A 401 drops the token and tries once with a new one, with the claims of a
 continuous-access-evaluation challenge if it carries one. What a refusal means is its caller's to say.
 """
 
@@ -9,7 +10,6 @@ import base64
 import binascii
 import json
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -26,9 +26,7 @@ from proxmox_graph_mail.graph.retry_after import seconds as retry_after_seconds
 from proxmox_graph_mail.graph.throttle import Throttle
 from proxmox_graph_mail.graph.token_cache import TokenCache
 
-RETRY_BUDGET = 30.0  # seconds of short retries within one request
-AT_ONCE = 4
-"""Requests at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
+RETRY_BUDGET = 4.0  # seconds of short retries within one request: a moment's trouble; what lasts longer is the queue's
 _CLAIMS = re.compile(r'claims="([^"]+)"')
 
 
@@ -43,7 +41,8 @@ class Graph:
         self._endpoint = endpoint
         self._throttle = throttle
         self._clock = clock
-        self._places = threading.Semaphore(AT_ONCE)
+        self.patient = True
+        """Are there short retries? Not for a probe of a suspended queue."""
 
     def call(
         self, method: str, path: str, body: bytes = b"", *, expected: int = 202, kind: str = "application/json"
@@ -51,15 +50,15 @@ class Graph:
         """One request below the version; the answer, if its status is the expected one. Raises RequestError."""
         url = f"{self._endpoint}/v1.0{path}"
         end = self._clock() + RETRY_BUDGET
-        backoff = tenacity.wait_random_exponential(multiplier=1.0, max=10.0)
+        backoff = tenacity.wait_random_exponential(multiplier=2.0, max=10.0)
 
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             named = error.retry_after if isinstance(error, RequestError) else 0.0
-            return max(named or float(backoff(state)), self._throttle.remaining())
+            return max(named + float(backoff(state)), self._throttle.remaining())
 
         def give_up(state: tenacity.RetryCallState) -> bool:
-            return self._throttle.stopping() or self._clock() + state.upcoming_sleep > end
+            return not self.patient or self._throttle.stopping() or self._clock() + state.upcoming_sleep > end
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, RequestError) and error.repeatable),
@@ -71,7 +70,7 @@ class Graph:
         """A part of an attachment to its upload session, whose URL is its own credential: no token goes there. None if the
         connection broke; with no content, ask how far it has come."""
         try:
-            with self._places:
+            with self._throttle.place():
                 return self._wire.request("PUT" if content else "GET", url, content=content or None, headers=headers)
         except ConnectionFailedError:
             return None
@@ -103,7 +102,7 @@ class Graph:
         headers = {"Authorization": f"Bearer {token.value}", "client-request-id": str(uuid.uuid4())}
         if body:
             headers["Content-Type"] = kind
-        with self._places:
+        with self._throttle.place():
             return self._wire.request(method, url, content=body, headers=headers)
 
 

@@ -1,8 +1,12 @@
-"""One pause for all senders: when Graph throttles one, the others wait with it."""
+"""What all senders share: how many requests may be on the way at once, and one pause, for when Graph throttles one of them."""
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+AT_ONCE = 4
+"""Requests at once (Graph, "Throttling limits", Outlook: 4 concurrent requests per app and mailbox)."""
 
 
 class Throttle:
@@ -13,6 +17,11 @@ class Throttle:
         self._clock = clock
         self._until = 0.0
         self._mutex = threading.Lock()
+        self._places = threading.Semaphore(AT_ONCE)
+
+    def place(self) -> AbstractContextManager[object]:
+        """One request's place among those that may be on the way; waits until there is one."""
+        return self._places
 
     def pause(self, seconds: float) -> None:
         """Let nobody make a request for so long; never shortens a pause."""

@@ -148,12 +148,16 @@ def test_a_retry_after_beyond_the_budget_is_left_to_the_queue(sandbox: Sandbox, 
 
 
 def test_the_budget_of_short_retries_ends(sandbox: Sandbox, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that stays busy: after RETRY_BUDGET seconds at most the queue takes over."""
+    """A service that stays busy: after RETRY_BUDGET seconds at most the queue takes over, and then asks once a round."""
     monkeypatch.setattr(request_module, "RETRY_BUDGET", 1.5)
     sandbox.faults({"on": "sendMail", "status": 503, "code": "ErrorServerBusy", "times": 1000})
     start = time.monotonic()
     assert send(graph).status is Status.TRANSIENT
     assert time.monotonic() - start < 5
+    asked = sandbox.counts()["sendmail"]
+    graph.patient = False
+    assert send(graph).status is Status.TRANSIENT
+    assert sandbox.counts()["sendmail"] == asked + 1
 
 
 def test_throttling_stops_all_senders(sandbox: Sandbox, graph: Graph) -> None:
