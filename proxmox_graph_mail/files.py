@@ -4,7 +4,8 @@ The fast path uses this, so it imports next to nothing. Both raise OSError, whos
 """
 
 import errno
-import os
+
+from proxmox_graph_mail import light_os as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 `sendmail` imports this, so it loads nothing heavy.
 """
 
-import os
+from proxmox_graph_mail import light_os as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

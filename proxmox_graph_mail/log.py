@@ -11,9 +11,9 @@ token or a secret. Python's logging is not used: `sendmail` cannot afford the im
 """
 
 import _socket  # socket imports selectors and enum, half of what a start of Python costs
-import os
 import time
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import paths
 
 ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6

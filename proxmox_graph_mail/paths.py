@@ -3,7 +3,7 @@
 The variables are for tests, containers and checkouts. Each is read when its path is asked for, never at import, and nowhere else.
 """
 
-import os
+from proxmox_graph_mail import light_os as os
 
 HOST_SETTINGS = "/etc/proxmox-graph-mail.conf"
 CLUSTER_SETTINGS = "/etc/pve/priv/proxmox-graph-mail.conf"
@@ -12,7 +12,7 @@ EXAMPLE_SETTINGS = "/usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.exampl
 CERTIFICATE = "/etc/proxmox-graph-mail.pem"  # key and certificate that `setup --certificate` makes
 CREDENTIAL_STORES = ("/etc/credstore", "/etc/credstore.encrypted")  # systemd-creds(1)
 PACKAGE_RUN = "/run/proxmox-graph-mail"
-PACKAGE = os.path.dirname(os.path.abspath(__file__))  # this package's own directory
+PACKAGE = os.path.dirname(__file__)  # this package's own directory
 
 
 def spool() -> str:

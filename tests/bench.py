@@ -36,13 +36,13 @@ MESSAGE = b"Subject: vzdump backup status\nFrom: Proxmox VE <root>\nTo: admin@ex
 
 
 PEAK = (
-    "import os, sys\n"
+    "import os, posix, sys\n"
     "leave = os._exit\n"
     "def show(status):\n"
     "    with open('/proc/self/status') as file:\n"
     "        os.write(1, next(line for line in file if line.startswith('VmHWM')).split()[1].encode())\n"
     "    leave(status)\n"
-    "os._exit = show\n"
+    "os._exit = posix._exit = show\n"
     "__file__ = sys.argv.pop(0) and sys.argv[0]\n"
     "exec(compile(open(__file__).read(), __file__, 'exec'))\n"
 )

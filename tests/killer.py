@@ -2,10 +2,11 @@
 
 `python … killer.py N MAIN ARGV…`: N counts calls of os.open, write, fsync, rename, link, unlink, utime, chmod, chown and
 close; the kill comes before the N-th. With N = 0 nothing is killed and the calls are written to standard error, in order.
-Used with `-IS` for sendmail, so it imports nothing but os and sys.
+Used with `-IS` for sendmail, so it imports little.
 """
 
 import os
+import posix
 import sys
 
 CALLS = ("open", "write", "fsync", "rename", "unlink", "utime", "fchmod", "fchown", "close", "mkdir")
@@ -26,14 +27,16 @@ def arm(fatal: int) -> None:
 
     write, leave = os.write, os._exit
     for name in CALLS:
-        setattr(os, name, counted(name, getattr(os, name)))
+        call = counted(name, getattr(os, name))
+        for module in (os, posix):  # the fast path has its calls from the latter
+            setattr(module, name, call)
 
     def report(status: int) -> None:
         if fatal == 0:
             write(2, f"calls={','.join(made)}\n".encode())
         leave(status)
 
-    os._exit = report  # type: ignore[assignment]
+    os._exit = posix._exit = report  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

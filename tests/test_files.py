@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail import files
+from proxmox_graph_mail import files, light_os
 
 
 def test_a_file_is_safe_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_a_file_is_safe_before_it_has_its_name(tmp_path: Path, monkeypatch: pyte
         return call
 
     for name in real:
-        monkeypatch.setattr(os, name, recorded(name))
+        monkeypatch.setattr(light_os, name, recorded(name))
     files.replace(str(tmp_path / "x"), b"new")
     assert calls == ["fsync", "rename"]
     assert (tmp_path / "x").read_bytes() == b"new"
@@ -36,7 +36,7 @@ def test_a_failed_replacement_leaves_the_old_file_alone(tmp_path: Path, monkeypa
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(light_os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         files.replace(str(tmp_path / "x"), b"new")
     assert (tmp_path / "x").read_bytes() == b"old"

@@ -134,6 +134,68 @@ def test_a_sendmail_without_its_modules_says_75_and_drains(host: Host, installed
     assert b"apt install --reinstall proxmox-graph-mail" in done.stderr
 
 
+def fast_path(installed: Path) -> Path:
+    """Make the file, by the Python that will run it."""
+    house = installed.parent / "share"
+    subprocess.run([PYTHON, "-IS", PACKAGING / "fast-path", house], check=True)
+    return house / "fast-path"
+
+
+ALIKE = (
+    ["-odq", "root"], ["-odq", "-t"], ["-odq", "-v", "-f", "a@b.example", "-F", "A B", "x@example.com"], ["-odq"], ["-odq", "\n"],
+    ["-bp"], ["--json", "-bp"], ["-bs"], ["--help"], ["--version"], ["-bz"], ["-q"],
+)  # fmt: skip
+
+
+def test_the_fast_path_s_file_and_the_modules_behave_alike(host: Host, installed: Path) -> None:
+    """Exit status, what is printed, what is queued and what is logged, for every kind of invocation."""
+
+    def all_of_them() -> list[object]:
+        found: list[object] = []
+        for argv in ALIKE:
+            done = subprocess.run(
+                [PYTHON, "-IS", str(installed), *argv], input=b"To: a@example.com\nSubject: x\n\ny\n", capture_output=True,
+                env=host.env | {"PROXMOX_GRAPH_MAIL_PASS": "no"}, check=False, timeout=90,
+            )  # fmt: skip
+            queued = [{k: v for k, v in host.envelope(one).items() if k != "arrived"} for one in host.queue()]
+            for one in host.queue():
+                (host.spool / "queue" / one).unlink()
+            (host.spool / "queue" / ".urge").unlink(missing_ok=True)
+            lines = [re.sub(r"\[\d+\]|[0-9A-F]{18}|:\d\d", "", line) for line in host.syslog.read()]
+            out = re.sub(rb"[0-9A-F]{18}", b"ID", done.stdout)
+            found.append((argv, done.returncode, out, re.sub(rb"[0-9A-F]{18}", b"ID", done.stderr), queued, lines[-1:]))
+        return found
+
+    plain = all_of_them()
+    made = fast_path(installed)
+    assert all_of_them() == plain
+    module = made.parent / "proxmox_graph_mail" / "submission" / "options.py"
+    module.rename(module.with_suffix(".away"))  # it is not read: the file is
+    assert subprocess.run([PYTHON, "-IS", str(installed), "--version"], env=host.env, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0\0\0\0", None], ids=["empty", "another Python's", "cut"])
+def test_a_fast_path_that_cannot_be_used_is_none(host: Host, installed: Path, damage: bytes | None) -> None:
+    """Cut by a full disk, or made before Python was upgraded: the modules are loaded."""
+    made = fast_path(installed)
+    content = made.read_bytes()
+    made.write_bytes(content[: len(content) // 2] if damage is None else damage + content[4 : 4 * len(damage)])
+    done = subprocess.run([PYTHON, "-IS", str(installed), "-odq", "root"], input=b"x", env=host.env, check=False)
+    assert done.returncode == 0
+    assert len(host.queue()) == 1
+
+
+def test_a_traceback_names_the_modules_as_ever(host: Host, installed: Path) -> None:
+    """File and line, though no file was read."""
+    fast_path(installed)
+    shown = "print(main.__code__.co_filename, main.__code__.co_firstlineno)"
+    installed.write_text(installed.read_text().replace("\nmain()\n", f"\n{shown}\n"))
+    done = subprocess.run([PYTHON, "-IS", str(installed)], capture_output=True, text=True, check=False)
+    file, line = done.stdout.split()
+    assert file == str(installed.parent / "share/proxmox_graph_mail/submission/sendmail.py")
+    assert Path(file).read_text().splitlines()[int(line) - 1].startswith("def main")
+
+
 def test_a_link_in_the_queue_s_place_leads_root_nowhere(host: Host) -> None:
     """The spool is the service user's: what it may do there must not make root write elsewhere."""
     elsewhere = host.folder / "elsewhere"

@@ -13,13 +13,14 @@ from tests.programs import PYTHON, TREE, Host
 
 PACKAGE = TREE / "proxmox_graph_mail"
 
-BASE = {"errors", "files", "log", "paths"}
+BASE = {"errors", "files", "light_os", "log", "paths"}
 INSIDE = {
-    "paths": set(),
-    "files": set(),
+    "light_os": set(),
+    "paths": {"light_os"},
+    "files": {"light_os"},
     "errors": set(),
-    "host": set(),
-    "log": {"paths"},
+    "host": {"light_os"},
+    "log": {"light_os", "paths"},
     "rfc822": {"rfc822"},
     "spool": {"spool"} | BASE,
     "submission": {"submission", "spool", "rfc822", "host"} | BASE,
@@ -37,7 +38,7 @@ OUTSIDE = {"httpx": {"graph"}, "tenacity": {"graph"}, "msal": {"graph"}, "pydant
            "dotenv": {"settings"}, "cryptography": {"graph"}}  # fmt: skip
 """Each library and the rooms it may be imported in."""
 
-HEAVY = {"httpx", "pydantic", "tenacity", "msal", "email", "logging", "argparse", "dataclasses", "pathlib", "asyncio",
+HEAVY = {"os", "httpx", "pydantic", "tenacity", "msal", "email", "logging", "argparse", "dataclasses", "pathlib", "asyncio",
          "typing", "re", "json", "socket", "subprocess", "ssl", "dotenv", "typer"}  # fmt: skip
 
 
@@ -126,11 +127,11 @@ def test_every_exception_is_in_the_tree() -> None:
 def test_sendmail_loads_nothing_heavy(host: Host, argv: list[str]) -> None:
     """A mail is submitted, and sys.modules then holds none of the libraries that would make sendmail slow."""
     code = (
-        "import sys, os; before = set(sys.modules)\n"
+        "import sys, posix; before = set(sys.modules)\n"
         f"sys.path.insert(0, {str(TREE)!r}); sys.argv = ['sendmail', *{argv!r}]\n"
-        "leave = os._exit\n"
-        "def show(status): os.write(1, ' '.join(sorted(set(sys.modules) - before)).encode()); leave(status)\n"
-        "os._exit = show\n"
+        "leave = posix._exit\n"
+        "def show(status): posix.write(1, ' '.join(sorted(set(sys.modules) - before)).encode()); leave(status)\n"
+        "posix._exit = show\n"
         "from proxmox_graph_mail.submission.sendmail import main; main()"
     )
     done = subprocess.run([PYTHON, "-IS", "-c", code], input=b"To: root\n\nx\n", env=host.env, capture_output=True, check=False)

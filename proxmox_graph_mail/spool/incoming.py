@@ -8,9 +8,9 @@ Raises SpoolAccessError where this user may not write and SpoolError where the s
 
 import errno
 import fcntl
-import os
 import time
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
 
 _ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)

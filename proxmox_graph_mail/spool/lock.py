@@ -4,8 +4,8 @@ Raises SpoolError.
 """
 
 import fcntl
-import os
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail.spool.incoming import translated
 
 

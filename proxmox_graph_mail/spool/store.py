@@ -4,8 +4,7 @@ spool/__init__.py draws the directories. Raises SpoolAccessError where this user
 absent, full or broken.
 """
 
-import os
-
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.files import NOT_PLAIN, open_plain
@@ -60,7 +59,7 @@ class Spool:
             for path in (self.root, self.queue, self.failed, self.kept, self.hand_over):
                 if not os.path.isdir(path):
                     os.makedirs(path)
-                    os.chmod(path, 0o2770)  # noqa: S103 - the service group's, and nobody else's
+                    os.chmod(path, 0o2770)
         except OSError as error:
             raise translated(error, path) from error
 

@@ -6,8 +6,8 @@ as good as a line more.
 """
 
 import errno
-import os
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import MailError
 from proxmox_graph_mail.spool.lock import lock
@@ -91,6 +91,6 @@ def _become_pass(spool: Spool, held: int) -> "NoReturn":
         os.closerange(4, 4096)
         become_owner(spool.root)
         command = companion("run", "--once", "--lock-fd", "3")
-        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+        os.execv(command[0], command)
     finally:
         os._exit(127)

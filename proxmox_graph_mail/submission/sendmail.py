@@ -7,10 +7,10 @@ the mail could not be made safe and the caller should try again. What goes wrong
 one in syslog.
 """
 
-import os
 import sys
 import time
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, DataError, MailError, UsageError
 from proxmox_graph_mail.host import login_name
@@ -78,7 +78,7 @@ def run(asked: options.Invocation) -> int:
         if not asked.operands:
             raise UsageError("-bv needs at least one address")
         command = companion("route", "--", *recipients_of(asked.operands))
-        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+        os.execv(command[0], command)
     elif asked.mode == options.HELP:
         say(HELP)
     elif asked.mode == options.VERSION:

@@ -1,9 +1,9 @@
 """Standard input, output and error by their descriptors: unbuffered, whatever of them is closed."""
 
 import errno
-import os
 import select
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import SpoolError
 

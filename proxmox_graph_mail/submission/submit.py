@@ -10,11 +10,11 @@ socket, and an upgrade restarts it) is made again, for a while.
 """
 
 import _socket
-import os
 import time
 from _json import encode_basestring_ascii as _quote
 from _struct import pack
 
+from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError
 from proxmox_graph_mail.spool.envelope import Envelope
 

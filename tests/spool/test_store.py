@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxmox_graph_mail import light_os
 from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
 from proxmox_graph_mail.spool import journal
@@ -219,7 +220,7 @@ def test_a_change_of_state_is_on_the_disk_before_it_is_believed(
         return call
 
     for name in real:
-        monkeypatch.setattr(os, name, recorded(name))
+        monkeypatch.setattr(light_os, name, recorded(name))
     steps = {"remove": lambda: spool.remove(queue_id), "fail": lambda: spool.fail(queue_id),
              "keep": lambda: spool.keep(queue_id, 5.0), "requeue": lambda: spool.requeue(queue_id)}  # fmt: skip
     steps[change]()
@@ -244,7 +245,7 @@ def test_a_message_that_is_retried_is_never_in_the_queue_without_its_journal(
         if spool.due(queue_id) is not None:
             seen.append(journal.read(spool.queue, queue_id).sent_to)
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(light_os, "rename", rename)
     spool.requeue(queue_id)
     assert seen
     assert set(seen) == {("a@example.com",)}
