@@ -36,6 +36,15 @@ def read_plain(path: str, limit: int, *, dir_fd: int | None = None) -> bytes:
         return file.read(limit)
 
 
+def read_beginning(path: str, limit: int) -> bytes:
+    """The same of few bytes, by one call: for who reads the beginnings of a hundred thousand files."""
+    fd = open_plain(path)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)
+
+
 def read_json(path: object) -> "dict[str, Any]":
     """The object in a JSON file of our own; empty where the file is absent or damaged: then what it knew is learnt again."""
     import json

@@ -1,13 +1,16 @@
-"""`make bench`: what `sendmail` costs its caller, against a bare start of Python in the same run; what
-the verbs cost that are asked often, and what large mails cost the runner.
+"""`make bench`: what `sendmail` costs its caller, against a bare start of Python in the same run; what the verbs cost that are
+asked often, what large mails cost the runner; and what a mail costs when load multiplies (tests/load.py).
 
-The packaged launcher, Proxmox's argv, a message of 4 kB, a spool in memory (a disk's fsync is the disk's). Exits 1 when it
-takes more than 1.6 times `python3 -IS -c pass`, or more than 12 MB; when the runner takes more than 5 times a mail of 35 MB
-and 80 MB, or its time grows faster than the mail.
+The launcher and the modules as the package lays them out, Proxmox's argv, a message of 4 kB, a syslog that takes the line; the
+spool in memory, and on a disk, whose two fsyncs are the disk's. Exits 1 where `sendmail` takes more than RATIO_LIMIT times
+`python3 -IS -c pass`, or more than 12 MB; when the runner takes more than 5 times a mail of 35 MB and 80 MB, or its time grows
+faster than the mail. What load costs is printed beside its limit: it depends on what else the machine does.
 """
 
 import os
 import random
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,12 +19,13 @@ import time
 from email.message import EmailMessage
 from pathlib import Path
 
-from tests.programs import ADMIN, LAUNCHER, Host, Sandbox
+from tests import load
+from tests.programs import ADMIN, LAUNCHER, TREE, Host, Sandbox, Syslog
 from tests.programs import PYTHON as PYTHON_HERE
 
 PYTHON = "/usr/bin/python3"
 RUNS = 200
-RATIO_LIMIT = 1.6
+RATIO_WANTED, RATIO_LIMIT = 1.25, 1.5
 MEMORY_LIMIT = 12_000
 """Kilobytes of resident memory at most."""
 LARGE = (35, 70, 150)
@@ -115,31 +119,54 @@ def verbs() -> bool:
     return all(costs[name] <= VERB_RATIO * costs["mailq"] for name in LIMITED)
 
 
-def main() -> None:
-    memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+def installed(folder: Path) -> Path:
+    """The launcher and the modules, as the package lays them out."""
+    house = folder / "house"
+    shutil.copytree(TREE / "proxmox_graph_mail", house / "proxmox_graph_mail", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([PYTHON, "-IS", TREE / "packaging" / "fast-path", house], check=True)
+    script = folder / "sendmail"
+    script.write_text(re.sub(r"(?m)^HOUSE = .*$", f'HOUSE = "{house}"', LAUNCHER.read_text()))
+    return script
+
+
+def sendmail(memory: Path | None, name: str) -> tuple[float, int]:
+    """Its cost with a spool in this place: times a bare start, and kilobytes of memory."""
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        for name in ("queue", "failed"):
-            (Path(folder) / name).mkdir()
-        os.mkfifo(f"{folder}/wake")
-        runner = os.open(f"{folder}/wake", os.O_RDWR | os.O_NONBLOCK)  # somebody listens, as on a host
-        env = {"PROXMOX_GRAPH_MAIL_SPOOL": folder, "PROXMOX_GRAPH_MAIL_RUN": folder, "PROXMOX_GRAPH_MAIL_SYSLOG": "/nowhere"}
-        argv = [str(LAUNCHER), "-B", "8BITMIME", "-f", "root", "--", "admin@example.com"]
+        spool, script = Path(folder), installed(Path(folder))
+        for directory in ("queue", "failed"):
+            (spool / directory).mkdir()
+        os.mkfifo(spool / "wake")
+        runner = os.open(spool / "wake", os.O_RDWR | os.O_NONBLOCK)  # somebody listens, as on a host
+        syslog = Syslog(spool / "log")
+        env = {
+            "PROXMOX_GRAPH_MAIL_SPOOL": folder, "PROXMOX_GRAPH_MAIL_RUN": folder, "PROXMOX_GRAPH_MAIL_SYSLOG": str(syslog.path)
+        }  # fmt: skip
+        argv = [str(script), "-B", "8BITMIME", "-f", "root", "--", "admin@example.com"]
         bare, ours = [PYTHON, "-IS", "-c", "pass"], [PYTHON, "-IS", *argv]
-        seconds(ours, env)  # compiles the modules, as the package does at installation
+        seconds(ours, env)
         pairs = [(seconds(bare, env), seconds(ours, env)) for _ in range(RUNS)]
         peak = subprocess.run([PYTHON, "-IS", "-c", PEAK, *argv], input=MESSAGE, env=env, check=True, capture_output=True).stdout
-        queued = len(list((Path(folder) / "queue").iterdir()))
+        queued = len(list((spool / "queue").iterdir()))
+        syslog.close()
         os.close(runner)
     assert queued == RUNS + 2
     ratio = statistics.median(mine / theirs for theirs, mine in pairs)
     base, cost = (statistics.median(pair[i] for pair in pairs) * 1000 for i in (0, 1))
-    print(f"python3 -IS -c pass   {base:6.1f} ms")
-    print(f"sendmail              {cost:6.1f} ms   {int(peak) / 1000:.1f} MB   (median of {RUNS} pairs)")
-    print(f"ratio                 {ratio:6.2f}      limits: {RATIO_LIMIT}, {MEMORY_LIMIT / 1000:.0f} MB")
-    if ratio > RATIO_LIMIT or int(peak) > MEMORY_LIMIT:
-        print("over the limit")
-        sys.exit(1)
-    if not verbs() or not large_mails():
+    print(
+        f"sendmail, spool {name:<10} {cost:6.1f} ms   python3 -IS -c pass {base:5.1f} ms   {int(peak) / 1000:.1f} MB   "
+        f"ratio {ratio:.2f}, wanted {RATIO_WANTED}   (median of {RUNS} pairs)"
+    )
+    return ratio, int(peak)
+
+
+def main() -> None:
+    ratio, peak = sendmail(Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None, "in memory")
+    sendmail(Path("/var/tmp"), "on a disk")
+    good = ratio <= RATIO_LIMIT and peak <= MEMORY_LIMIT
+    good = verbs() and good
+    good = large_mails() and good
+    load.main()
+    if not good:
         print("over the limit")
         sys.exit(1)
 

@@ -30,6 +30,7 @@ from proxmox_graph_mail.submission.intake import store
 WAITING = 86400.0  # seconds in the queue after which a message is reported
 FAILED = 3600.0  # seconds after which one that failed is: whoever sent it may be looking at it now
 SHOWN = 50
+LOOKED_AT = 500  # messages of the queue, and of failed/, that the report counts: the oldest
 
 
 class Duties:
@@ -78,7 +79,8 @@ class Duties:
         if said.get("report") == today:
             return {}
         now = time.time()
-        listing = mailq.listing(self._spool)
+        # Only so many are read: mail must not wait while a hundred thousand are.
+        listing = mailq.listing(self._spool, before=now - min(WAITING, FAILED), limit=LOOKED_AT)
         patience = {"failed": FAILED, "held": FAILED}
         rows = [row for row in listing if now - arrival(row["id"]) > patience.get(row["state"], WAITING)]
         outcomes = [row for row in self._record.read() if row["state"] in ("sent", "held")]
@@ -92,7 +94,7 @@ class Duties:
                 f"    {row['reason']}",
             ]
         if len(rows) > SHOWN:
-            lines.append(f"and {len(rows) - SHOWN} more")
+            lines.append(f"and {'at least ' if len(listing) >= LOOKED_AT else ''}{len(rows) - SHOWN} more")
         lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report.", ""]
         self._submit(settings, f"{host}: {mailq.messages(len(rows))} not sent", "\n".join(lines))
         return {"report": today}

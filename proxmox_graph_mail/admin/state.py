@@ -1,6 +1,7 @@
 """The state of this host's mail, in numbers: what `status` shows in each of its forms, and what `check --cluster` compares."""
 
 import time
+from collections import Counter
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import PrivilegeError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.proxmox import facts, system
+from proxmox_graph_mail.spool import journal, suspended
+from proxmox_graph_mail.spool.journal import NEW
 from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
 
+READ = 1000  # journals that `status` reads of each directory
 STATES = ("queued", "deferred", "held", "failed")
 
 
@@ -25,8 +29,7 @@ def state() -> dict[str, Any]:
     mailq.require_access(spool)
     refresh_facts()  # an idle node hears of the cluster's new settings when somebody asks, or mail comes
     now = time.time()
-    rows = mailq.listing(spool)
-    ages = [now - arrival(row["id"]) for row in rows if row["state"] != "failed"]
+    counts, reasons, oldest = queue(spool, now)
     try:
         record = Record(Path(paths.state())).read()
     except PermissionError:
@@ -35,15 +38,11 @@ def state() -> dict[str, Any]:
     record = [row for row in record if not row["relay"]]  # Proxmox's notification system is not Graph
     sent = [row["time"] for row in record if row["state"] == "sent"]
     today = [row for row in record if row["time"] >= midnight]
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row["reason"]:
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
     service = system.service_status()
     return {
         "version": __version__, "host": this_host().name, "cluster": facts.known().cluster,
-        "queue": {name: sum(row["state"] == name for row in rows) for name in STATES} | {"oldest": round(max(ages, default=0.0))},
-        "reasons": [{"reason": reason, "messages": count} for reason, count in sorted(reasons.items(), key=lambda one: -one[1])],
+        "queue": {name: counts[name] for name in STATES} | {"oldest": round(now - oldest)},
+        "reasons": [{"reason": reason, "messages": count} for reason, count in reasons.most_common()],
         "last_success": mailq.stamp(sent[-1]) if sent else None,
         "today": {
             "sent": sum(row["state"] == "sent" for row in today), "failed": sum(row["state"] == "failed" for row in today),
@@ -53,6 +52,35 @@ def state() -> dict[str, Any]:
         "alarm": raised(Path(paths.state())),
         "service": {"state": service.get("ActiveState"), "result": service.get("Result"), "text": service.get("StatusText")},
     } | _settings()  # fmt: skip
+
+
+def queue(spool: Spool, now: float) -> tuple[Counter[str], Counter[str], float]:
+    """Messages by state, messages by reason, and when the oldest that waits was submitted (`now` if none does).
+
+    Monitoring asks every minute, so no message is opened: its file's time, its journal (of the READ newest that have one) and the
+    suspension of the whole queue tell. What has a journal that is not read counts as deferred, or failed.
+    """
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    waits = suspended.read(spool)
+    oldest = now
+    for directory, failed in ((spool.queue, False), (spool.failed, True)):
+        there = Spool.of(spool.root, directory)
+        tried: set[str] = set()
+        entries = list(there.entries(tried))
+        read = set(sorted(tried)[-READ:])
+        for entry in entries:
+            past = journal.read(directory, entry.id) if entry.id in read else NEW
+            unknown = entry.id in tried and not past.state
+            state = "failed" if failed else "deferred" if unknown else journal.state_in_queue(past, entry.due)
+            reason = past.reason
+            if not failed:
+                oldest = min(oldest, arrival(entry.id))
+                if waits.covers(entry.due, now):
+                    state, reason = waits.state, waits.reason
+            counts[state] += 1
+            reasons.update([reason] if reason else [])
+    return counts, reasons, oldest
 
 
 def _settings() -> dict[str, Any]:

@@ -20,11 +20,11 @@ from heapq import heapify, heappop, heappush
 from proxmox_graph_mail.delivery.queued import Place, Queued
 from proxmox_graph_mail.delivery.turns import Turns
 from proxmox_graph_mail.errors import SpoolError
-from proxmox_graph_mail.files import read_plain
+from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.spool.in_flight import InFlight
-from proxmox_graph_mail.spool.journal import Event, History
+from proxmox_graph_mail.spool.journal import NEW, Event, History
 from proxmox_graph_mail.spool.store import Entry, Spool
 
 DEATHS = 5  # deaths of the runner with a message in hand after which the message is held
@@ -57,6 +57,8 @@ class Index:
         self.put_off: set[str] = set()
         """What waits for a reason that concerns all."""
         self._released = False
+        self._tried: set[str] = set()
+        """What is new to the index, and has a journal."""
         self._scans = 0
         self._next_scan = 0.0
 
@@ -75,12 +77,14 @@ class Index:
         begun = time.monotonic()
         self._scans += 1
         fresh: list[str] = []
+        tried: set[str] = set()
         try:
-            fresh.extend(entry.id for entry in self._spool.entries() if self._seen(entry))
+            fresh.extend(entry.id for entry in self._spool.entries(tried) if self._seen(entry))
         finally:
             took = time.monotonic() - begun
             self._next_scan = begun + took + max(SCAN_PAUSE, SCAN_SHARE * took)
             self._unread.extend(sorted(fresh))
+            self._tried |= tried.intersection(fresh)
         for message in self:
             if message.seen != self._scans and message.place is not Place.IN_HAND:
                 self.forget(message)
@@ -95,14 +99,14 @@ class Index:
             self._seen(entry)
             message = self._messages[queue_id]
             if message.place in (Place.NEW, Place.CHANGED):
-                self._read(message, now)
+                self._read(message, now, scanned=False)
 
     def advance(self, now: float) -> None:
         """Let what is due by now be ready, and read some of what is new."""
         for _ in range(min(READ_AT_ONCE, len(self._unread))):
             message = self._messages.get(self._unread.popleft())
             if message is not None and message.place in (Place.NEW, Place.CHANGED):
-                self._read(message, now)
+                self._read(message, now, scanned=True)
         while self._waiting and self._waiting[0][0] <= now:
             when, queue_id = heappop(self._waiting)
             message = self._messages.get(queue_id)
@@ -227,10 +231,13 @@ class Index:
         message.seen, message.due = self._scans, entry.due
         return fresh
 
-    def _read(self, message: Queued, now: float) -> None:
+    def _read(self, message: Queued, now: float, *, scanned: bool) -> None:
         if message.uid < 0:
             message.uid = self._uid(message.id)
-        past = journal.read(self._spool.queue, message.id)
+        # A scan sees which have a journal, and nobody gives one to a message that is not in the index.
+        untried = scanned and message.place is Place.NEW and message.id not in self._tried
+        past = NEW if untried else journal.read(self._spool.queue, message.id)
+        self._tried.discard(message.id)
         known = message.history.sent_to  # the disk may not have taken it
         if known:
             past = past._replace(sent_to=tuple(dict.fromkeys((*past.sent_to, *known))))
@@ -243,7 +250,7 @@ class Index:
 
     def _uid(self, queue_id: str) -> int:
         try:
-            return uid_of(read_plain(f"{self._spool.queue}/{queue_id}", UID_WITHIN))
+            return uid_of(read_beginning(f"{self._spool.queue}/{queue_id}", UID_WITHIN))
         except (SpoolError, OSError):
             return -1  # damaged, or gone meanwhile: seen when it is tried
 

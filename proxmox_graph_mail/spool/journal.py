@@ -12,10 +12,14 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Any, NamedTuple
 
-from proxmox_graph_mail.files import NOT_PLAIN, open_plain, read_tail
+from proxmox_graph_mail.files import NOT_PLAIN, open_plain, read_tail, replace
 from proxmox_graph_mail.spool.incoming import translated
 
 TAIL = 4 << 20  # bytes read of a journal, from its end
+LONGEST = 256 << 10
+"""Bytes of a journal from which it is shortened to its last KEPT events and what the summary needs of the earlier ones: a message
+may be held for months."""
+KEPT = 100
 ROUNDS = 2  # rounds whose time is remembered: with the present one they are three (delivery/schedule.py, MIN_ROUNDS)
 
 ATTEMPT, PASSED_OVER, HAND_OVER = "attempt", "passed over", "hand-over"
@@ -96,7 +100,7 @@ def append(directory: str | int, queue_id: str, event: Event, *, durable: bool =
             _as_root(fd, directory)
             size = os.fstat(fd).st_size
             torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-            line = b"\n" * torn + json.dumps(event._asdict()).encode() + b"\n"
+            line = b"\n" * torn + _line(event)
             if os.write(fd, line) != len(line):  # the disk became full in the middle of it
                 os.ftruncate(fd, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -104,6 +108,8 @@ def append(directory: str | int, queue_id: str, event: Event, *, durable: bool =
                 os.fsync(fd)
         finally:
             os.close(fd)
+        if size > LONGEST and isinstance(directory, str):
+            _shorten(directory, queue_id)
     except OSError as error:
         if durable:
             raise translated(error, name) from error
@@ -132,6 +138,24 @@ def summary(events: Iterable[Event]) -> History:
 def state_in_queue(past: History, due: float = 0.0) -> str:
     """queued, deferred or held: the state of a message in queue/ (one that failed is there because an admin retries it)."""
     return past.state if past.state in ("deferred", "held") else "deferred" if due and not past.state else "queued"
+
+
+def _shorten(directory: str, queue_id: str) -> None:
+    """Leave out events of which the summary needs nothing. Raises OSError."""
+    every = events(directory, queue_id)
+    whole = summary(every)
+    needed = set(range(len(every) - KEPT, len(every)))
+    needed.update([number for number, event in enumerate(every) if event.unclear][-1:])
+    needed.update([number for number, event in enumerate(every) if event.hand_over][-1:])
+    needed.update([number for number, event in enumerate(every) if event.state == "held"][-1:])
+    kept = [every[number] for number in sorted(needed) if number >= 0]
+    kept[0] = kept[0]._replace(sent_to=whole.sent_to)
+    if len(kept) < len(every) and summary(kept) == whole:
+        replace(f"{directory}/{queue_id}.log", b"".join(_line(event) for event in kept), mode=0o640)
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event._asdict()).encode() + b"\n"
 
 
 def _place(directory: str | int, queue_id: str) -> tuple[str, int | None]:

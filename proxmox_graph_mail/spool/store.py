@@ -71,13 +71,15 @@ class Spool:
         """The messages of the queue, oldest first."""
         return sorted(self.entries(), key=lambda entry: entry.id)
 
-    def entries(self) -> "Iterator[Entry]":
-        """The messages of the queue, as the directory has them."""
+    def entries(self, tried: "set[str] | None" = None) -> "Iterator[Entry]":
+        """The messages of the queue, as the directory has them; `tried` gets the queue IDs that have a journal."""
         try:
             with os.scandir(self.queue) as files:
                 for file in files:
                     if is_id(file.name) and (entry := self.entry(file.name)) is not None:
                         yield entry
+                    elif tried is not None and file.name[ID_LENGTH:] == ".log":
+                        tried.add(file.name[:ID_LENGTH])
         except OSError as error:
             raise translated(error, self.queue) from error
 
@@ -92,7 +94,7 @@ class Spool:
 
     def scan_failed(self) -> list[Entry]:
         """The messages of failed/, oldest first."""
-        return Spool._of(self.root, self.failed).scan()
+        return Spool.of(self.root, self.failed).scan()
 
     def count_failed(self) -> int:
         """How many messages are in failed/; they are not looked at."""
@@ -231,7 +233,8 @@ class Spool:
         return True
 
     @classmethod
-    def _of(cls, root: str, queue: str) -> "Spool":
+    def of(cls, root: str, queue: str) -> "Spool":
+        """The spool as if its queue were another of its directories."""
         spool = cls(root)
         spool.queue = queue
         return spool

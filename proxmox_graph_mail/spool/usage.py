@@ -12,7 +12,7 @@ import os
 import time
 
 from proxmox_graph_mail.errors import SpoolError
-from proxmox_graph_mail.files import open_plain, read_plain
+from proxmox_graph_mail.files import open_plain, read_beginning
 from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.spool.incoming import translated
 from proxmox_graph_mail.spool.store import Spool, is_id
@@ -102,7 +102,7 @@ def _of_user(directory: str, uid: int) -> "Iterator[int]":
             for file in files:
                 if is_id(file.name.removeprefix(".")):
                     try:
-                        if uid_of(read_plain(file.path, UID_WITHIN)) == uid:
+                        if uid_of(read_beginning(file.path, UID_WITHIN)) == uid:
                             yield file.stat(follow_symlinks=False).st_size
                     except (SpoolError, OSError):
                         pass  # sent meanwhile, or none of ours

@@ -9,7 +9,7 @@ from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolErr
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import journal, suspended
 from proxmox_graph_mail.spool.envelope import Envelope
-from proxmox_graph_mail.spool.store import Entry, Spool
+from proxmox_graph_mail.spool.store import Entry, Spool, arrival
 from proxmox_graph_mail.spool.suspended import Suspended
 from proxmox_graph_mail.submission.streams import say
 
@@ -34,17 +34,17 @@ def show(spool: Spool, *, as_json: bool) -> int:
     return EX_OK
 
 
-def listing(spool: Spool) -> "list[dict[str, Any]]":
+def listing(spool: Spool, *, before: float = float("inf"), limit: int | None = None) -> "list[dict[str, Any]]":
     """Every message of queue/ and failed/ as an object of the contract: id, state, arrived, sender, recipients, …
 
     Times are RFC 3339 in UTC, sizes bytes of the message without its envelope. A damaged file is listed with what
-    can be known of it.
+    can be known of it. With `before` only those submitted until then, and with `limit` the oldest so many of each directory.
     """
     now = time.time()
     rows = []
     waits = suspended.read(spool)
     for failed, entries in ((False, spool.scan()), (True, spool.scan_failed())):
-        for entry in entries:
+        for entry in [entry for entry in entries if arrival(entry.id) <= before][:limit]:
             try:
                 rows.append(_row(spool, entry, waits, failed=failed, now=now))
             except FileNotFoundError:

@@ -2,11 +2,17 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 
+from proxmox_graph_mail.admin import state as state_module
 from proxmox_graph_mail.admin.status import metrics, nagios_line
+from proxmox_graph_mail.spool import journal, suspended
+from proxmox_graph_mail.spool.journal import Event
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.suspended import Suspended
 from tests.programs import Host, Sandbox, subjects
 
 
@@ -165,3 +171,21 @@ def test_what_waits_since_when(online: Host) -> None:
     """The oldest, by its ID."""
     online.sendmail("-odq", "root")
     assert 0 <= state(online)["queue"]["oldest"] < 60
+
+
+def test_a_long_queue_is_counted_without_reading_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest journals tell their reasons; what is not read is deferred; what waits with the queue has its reason."""
+    monkeypatch.setattr(state_module, "READ", 2)
+    spool = Spool(str(host.spool))
+    for number in range(4):
+        assert host.sendmail("-odq", "root").returncode == 0
+        journal.append(spool.queue, host.queue()[number], Event(1.0, journal.ATTEMPT, "held", "no consent", attempts=1))
+    assert host.sendmail("-odq", "root").returncode == 0
+    for queue_id in host.queue()[:4]:
+        spool.defer(queue_id, time.time() + 60)
+    counts, reasons, oldest = state_module.queue(spool, time.time())
+    assert (counts["held"], counts["deferred"], counts["queued"], reasons["no consent"]) == (2, 2, 1, 2)
+    assert 0 <= time.time() - oldest < 60
+    suspended.write(spool, Suspended("held", "the secret has expired", time=1.0, until=2.0))
+    counts, reasons, _ = state_module.queue(spool, time.time())
+    assert (counts["held"], counts["queued"], reasons["the secret has expired"]) == (3, 0, 1)

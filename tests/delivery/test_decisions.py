@@ -325,8 +325,7 @@ def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
     for _ in range(4):
         runner.run(once=True)
         now += 7200
-    assert (mailer.sent, reads) == (4, host.queue())
-    reads.clear()
+    assert (mailer.sent, reads) == (4, [])  # the scan saw that there was none
     again = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now))
     for _ in range(3):
         again.run(once=True)

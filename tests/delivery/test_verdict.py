@@ -155,3 +155,20 @@ def test_three_uncertain_answers_in_a_row_concern_all(host: Host) -> None:
     assert [suspension.concerns_all(answer) for answer in answers] == [False] * 5 + [True]
     suspension.note(replace(uncertain, shared=True), 1000, 0)
     assert suspension.concerns_all(uncertain)  # a probe that fares no better
+
+
+def test_a_journal_is_bounded_and_forgets_nothing_that_counts(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message may be held for months: who has it, who may have it, and how far root's part came stay known."""
+    monkeypatch.setattr(journal, "LONGEST", 20_000)
+    queue = str(host.spool / "queue")
+    unclear = verdict(Outcome(Status.UNCERTAIN)).event._replace(sent_to=("a@example.com",), unclear=("c@example.com",))
+    asked = Event(5.0, journal.HAND_OVER, "deferred", "x", hand_over=journal.DONE)
+    held = [Event(NOW + n, journal.ATTEMPT, "held", "no", attempts=n) for n in range(2, 900)]
+    longest = 0
+    for event in (unclear, asked, *held, held[-1]._replace(state="deferred", sent_to=("b@example.com",))):
+        journal.append(queue, ID, event)
+        longest = max(longest, (host.spool / "queue" / f"{ID}.log").stat().st_size)
+    assert longest < 45_000
+    past = journal.read(queue, ID)
+    assert (past.sent_to, past.unclear) == (("a@example.com", "b@example.com"), ("c@example.com",))
+    assert (past.hand_over, past.hand_over_at, past.attempts, past.last_held) == (journal.DONE, 5.0, 899, NOW + 899)
