@@ -14,6 +14,7 @@ from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.upkeep import foreign, sweep
 
 CLOCK_STEP = 60.0  # seconds by which the clock may be slewed without notice
+SHOWN = 10  # files that are not messages, named in the log
 UPKEEP = 86400.0  # seconds between two looks at what others left in the spool
 
 
@@ -75,7 +76,10 @@ class Lookout:
         try:
             for path in sweep(self._spool, self._world.clock()):
                 log.line(f"removed {path}, left by a submission that was killed before it was accepted", log.NOTICE)
-            for path in foreign(self._spool):
+            junk = foreign(self._spool)
+            for path in junk[:SHOWN]:
                 log.line(f"{path} is not a message; left alone", log.WARNING)
+            if len(junk) > SHOWN:
+                log.line(f"{len(junk) - SHOWN} more files in {self._spool.queue} are not messages; left alone", log.WARNING)
         except OSError as error:
             log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)

@@ -189,6 +189,22 @@ def test_junk_and_damaged_files_do_not_stop_the_others(online: Host, sandbox: Sa
     assert "damaged: envelope of version 99" in log
 
 
+def test_a_heap_of_junk_is_reported_once_and_mail_goes_on(online: Host, sandbox: Sandbox) -> None:
+    """Names of 255 bytes, files that nobody may read, a thousand of them: some are named, the rest is counted."""
+    queue = online.spool / "queue"
+    for number in range(1000):
+        (queue / f"junk {number} {'x' * 200}").write_text("")
+    (queue / ("y" * 255)).write_text("")
+    (queue / ("A" * 18)).write_text("no envelope")
+    (queue / ("A" * 18)).chmod(0)
+    submit(online, "good")
+    assert online.admin("run", "--once").returncode in (69, 75)  # root reads what nobody may, and finds it damaged
+    assert subjects(sandbox.accepted()) == ["good"]
+    said = [line for line in online.syslog.read() if "left alone" in line]
+    assert len(said) == 11
+    assert "991 more files in" in said[-1]
+
+
 def test_recipients_that_graph_alone_knows_to_be_bad_cost_the_others_nothing(online: Host, sandbox: Sandbox) -> None:
     """Two of 1200: the 1198 have their mail once, the message is in failed/ and names the two; a retry asks for those alone."""
     people = [f"u{number}@example.com" for number in range(1200)]
