@@ -74,7 +74,10 @@ def prepared(
     if mail.sender is None:
         mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or user))
     people = recipients(envelope.recipients, mail, book)
-    return mail, people, Circumstances(queue_id, envelope.arrived, now, book.host, sender, user, envelope.full_name)
+    circumstances = Circumstances(
+        queue_id, envelope.arrived, now, book.host, sender, user, envelope.full_name, nonce=envelope.nonce
+    )  # fmt: skip
+    return mail, people, circumstances
 
 
 def send(queue_id: str, envelope: Envelope, data: bytes, size: int, relay: Relay, history: History, now: float) -> Delivery:
@@ -106,7 +109,7 @@ def _sent_items(form: Form, history: History) -> Outcome | None:
     saved = form.relay.save_to_sent_items or bool(form.raw)
     if not saved or not history.unclear or history.sent_to:
         return None
-    return form.relay.mailbox.was_sent(message_id(form.mail, form.circumstances))
+    return form.relay.mailbox.was_sent(message_id(form.mail, form.circumstances), history.unclear, history.unclear_at)
 
 
 def _send_to_all(form: Form, people: Recipients, known: set[str], base: Delivery) -> Delivery:

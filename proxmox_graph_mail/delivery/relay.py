@@ -1,6 +1,6 @@
 """The relay: what the settings say about every message, and what sends it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
@@ -22,8 +22,9 @@ class Mailbox(Protocol):
     def send_large(self, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with files, by a way that takes any size; the code NOT_WHOLE says that there is none."""
 
-    def was_sent(self, message_id: str) -> Outcome | None:
-        """Is the message in Sent Items? SENT if so, None if not; another outcome where nothing can be asked now."""
+    def was_sent(self, message_id: str, recipients: Collection[str], at: float) -> Outcome | None:
+        """Is the message in Sent Items, to these recipients, sent about then (seconds since the epoch)? SENT if so, None if not;
+        another outcome where nothing can be asked now."""
 
     def be_patient(self, *, patient: bool) -> None:
         """Try again at once what failed for a moment, or leave it to the queue: one request a round."""

@@ -2,7 +2,8 @@
 answers."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,9 @@ from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.graph.permissions import MAIL_READ_BASIC, MAIL_READ_WRITE, Permissions
 from proxmox_graph_mail.graph.request import Graph, json_object, request_id
 from proxmox_graph_mail.message.mail import Attachment
+
+SENT_WITHIN = 900.0  # seconds by which our clock and Exchange's may differ, and an uncertain request may have been on its way
+SELECTED = "id,sentDateTime,toRecipients,ccRecipients,bccRecipients"
 
 
 class SendingMailbox:
@@ -43,13 +47,15 @@ class SendingMailbox:
             self._permissions.refuse(MAIL_READ_WRITE)
         return outcome
 
-    def was_sent(self, message_id: str) -> Outcome | None:
-        """Is a message with this Message-ID in Sent Items? SENT if so. None if not, or where it cannot be known: the app lacks
-        Mail.ReadBasic (remembered), or Graph does not answer this. Any other outcome would meet every request now."""
+    def was_sent(self, message_id: str, recipients: Collection[str], at: float) -> Outcome | None:
+        """Is a message with this Message-ID, to these recipients, in Sent Items, sent within SENT_WITHIN of `at` (seconds since
+        the epoch)? SENT if so. A Message-ID alone proves nothing: whoever made it may have used it again, and others may know it.
+        None if not, or where it cannot be known: the app lacks Mail.ReadBasic (remembered), or Graph does not answer this. Any
+        other outcome would meet every request now."""
         if self._permissions.refused(MAIL_READ_BASIC):
             return None
         query = quote(f"internetMessageId eq '{message_id.replace(chr(39), chr(39) * 2)}'")
-        path = f"{self._path}/mailFolders/sentitems/messages?$filter={query}&$select=id"
+        path = f"{self._path}/mailFolders/sentitems/messages?$filter={query}&$select={SELECTED}"
         try:
             messages = json_object(self._graph.call("GET", path, expected=200)).get("value")
         except RequestError as error:
@@ -58,7 +64,8 @@ class SendingMailbox:
                 return None
             outcome = judge(error)
             return outcome if error.shared and outcome.status is Status.TRANSIENT else None
-        there = isinstance(messages, list) and bool(messages)
+        wanted = {address.lower() for address in recipients}
+        there = isinstance(messages, list) and any(_is_it(message, wanted, at) for message in messages)
         return Outcome(Status.SENT, "already in Sent Items (the earlier answer was unclear)") if there else None
 
     def probe(self) -> Outcome:
@@ -86,3 +93,14 @@ class SendingMailbox:
             )
         except RequestError as error:
             return judge(error)
+
+
+def _is_it(message: Any, recipients: set[str], at: float) -> bool:
+    """Is this the message that went to these recipients about then? What is of another shape is not."""
+    try:
+        kinds = ("toRecipients", "ccRecipients", "bccRecipients")
+        people = {str(one["emailAddress"]["address"]).lower() for kind in kinds for one in message.get(kind) or ()}
+        sent = datetime.fromisoformat(message["sentDateTime"]).timestamp()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return people == recipients and abs(sent - at) <= SENT_WITHIN

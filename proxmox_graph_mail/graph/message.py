@@ -36,7 +36,8 @@ _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What the message itself does not say: the queue ID, when (seconds since the epoch) and by whom it was submitted,
-    what time it is, and on which host. `footer` is a line of ours under the mail."""
+    what time it is, and on which host. `footer` is a line of ours under the mail; by `nonce` nobody else can know a Message-ID of
+    ours."""
 
     queue_id: str
     arrived: float
@@ -46,6 +47,7 @@ class Circumstances:
     user: str
     full_name: str = ""
     footer: str = ""
+    nonce: str = ""
 
 
 def graph_message(
@@ -89,10 +91,11 @@ def encoded(content: dict[str, Any]) -> bytes:
 
 
 def message_id(mail: Mail, circumstances: Circumstances) -> str:
-    """The original Message-ID, or one made of queue ID and host: the same on every attempt."""
+    """The original Message-ID, or one made of queue ID, nonce and host: the same on every attempt."""
     if _MESSAGE_ID.fullmatch(mail.message_id) and mail.message_id.isascii():
         return mail.message_id
-    return f"<{circumstances.queue_id}@{re.sub(r'[^A-Za-z0-9.-]', '-', circumstances.host.fqdn)}>"
+    ours = f"{circumstances.queue_id}.{circumstances.nonce}" if circumstances.nonce else circumstances.queue_id
+    return f"<{ours}@{re.sub(r'[^A-Za-z0-9.-]', '-', circumstances.host.fqdn)}>"
 
 
 def display_name(sender: Mailbox | None, circumstances: Circumstances) -> str:
@@ -119,9 +122,8 @@ def _subject(subject: str) -> str:
 def _body(mail: Mail, circumstances: Circumstances, notes: tuple[str, ...]) -> str:
     if mail.html is not None:
         content = page.legal(mail.html)
-        for text in mail.appended:
-            if text.strip():
-                content = page.append(content, f"<hr>{page.block(text)}")
+        blocks = [f"<hr>{page.block(text)}" for text in mail.appended if text.strip()]
+        content = page.append(content, "".join(blocks)) if blocks else content
     else:
         content = page.text_page(mail.text or "")
     if circumstances.footer:

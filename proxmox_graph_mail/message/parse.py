@@ -15,12 +15,16 @@ from email.policy import Compat32
 from email.utils import parsedate_to_datetime
 
 from proxmox_graph_mail.message import charset
-from proxmox_graph_mail.message.mail import Mail, Mailbox
+from proxmox_graph_mail.message.bounds import exceeded
+from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.parts import Contents, Part, walk
 from proxmox_graph_mail.rfc822.addresses import mailboxes
-from proxmox_graph_mail.rfc822.header import section_end, start_of_message
+from proxmox_graph_mail.rfc822.header import section_end, start_of_message, written_fields
 
 PIECE = 1 << 16
+OUTLINE, OUTLINE_FIELDS, LONGEST_FIELD = 64 << 10, 200, 4096
+"""Bytes of the header that are looked at of a message that is only outlined; fields of it, and bytes of each."""
+_TELLING = re.compile(rb"(?:from|to|cc|reply-to|subject|date|message-id|importance|x-priority|priority)[ \t]*:", re.IGNORECASE)
 PARAMETER_LIMIT = 4096  # characters read of a header with parameters: the standard library takes quadratic time over them
 
 
@@ -42,6 +46,8 @@ _SEALED = ("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", 
 
 def parse(data: bytes) -> Mail:
     """Take a message apart. Never raises, whatever the bytes are."""
+    if reason := exceeded(data[start_of_message(data) :]):
+        return _outline(data, reason)
     contents = Contents()
     try:
         message = _message(_clean_header(data[start_of_message(data) :], contents))
@@ -54,6 +60,19 @@ def parse(data: bytes) -> Mail:
         text, _ = charset.decode(data[start_of_message(data) :], None)
         contents.texts = [text]
         message = Part()
+    return _mail(message, contents)
+
+
+def _outline(data: bytes, reason: str) -> Mail:
+    """What is said of a message that the parser is not given: who and what about, by the beginning of its header."""
+    data = data[start_of_message(data) :]
+    beginning = data[: min(section_end(data)[0], OUTLINE)]
+    fields = [field for field in written_fields(beginning) if len(field) <= LONGEST_FIELD][:OUTLINE_FIELDS]
+    contents = Contents()
+    message = _message(_clean_header(b"".join(field for field in fields if _TELLING.match(field)) + b"\n", contents))
+    contents.texts = [f"This mail is not shown here: {reason}. It is attached as it was submitted.\n"]
+    contents.defects.append(f"not taken apart: {reason}")
+    contents.attachments = [Attachment(name="message.eml", content_type="application/octet-stream", content=data)]
     return _mail(message, contents)
 
 

@@ -14,7 +14,6 @@ from proxmox_graph_mail.message.mail import Attachment
 
 Part = email.message.Message
 
-MAX_PARTS = 2000  # leaves of a message read one by one; what a bomb of parts has beyond is attached as one
 MAX_DEPTH = 50
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
 
@@ -55,7 +54,7 @@ def walk(part: Part, contents: Contents, *, alternative: bool = False, related: 
     if kind.startswith("multipart/") and not part.is_multipart():  # its boundary never comes: the text is all there is
         kind = "text/plain"
     named = bool(_filename(part))
-    attached = named or part.get_content_disposition() == "attachment" or len(contents.attachments) >= MAX_PARTS
+    attached = named or part.get_content_disposition() == "attachment"
     if kind == "text/plain" and not attached and not part.is_multipart():
         (contents.alternatives if alternative else contents.texts).append(_text(part, contents))
     elif kind == "text/html" and not attached and not contents.htmls and not part.is_multipart():

@@ -7,6 +7,7 @@ in exim (CVE-2020-28015). No control character is let into any field in the firs
 from _json import encode_basestring_ascii as _quote  # json imports re, a third of what `sendmail` may cost
 
 from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.light_os import urandom
 
 VERSION = 1
 LINE_LIMIT = 2 << 20  # bytes of the first line at most: room for some 30,000 recipients
@@ -17,27 +18,32 @@ class Envelope:
 
     `arrived` is in seconds since the epoch, `uid` the submitting user's as the kernel told it. `sender` is the
     envelope sender (empty: the null sender). `full_name` is `-F`'s, for a message without From. `notify` is `-N`'s
-    (RFC 3461): with `never` no report about this message is made.
+    (RFC 3461): with `never` no report about this message is made. `nonce` are 64 bits that nobody else knows: a Message-ID of
+    ours holds them, so that no other mail can bear it.
     """
 
-    __slots__ = ("arrived", "full_name", "notify", "recipients", "sender", "uid")
+    __slots__ = ("arrived", "full_name", "nonce", "notify", "recipients", "sender", "uid")
 
     def __init__(
-        self, *, sender: str, recipients: tuple[str, ...], uid: int, arrived: float, full_name: str = "", notify: str = ""
-    ) -> None:
+        self, *, sender: str, recipients: tuple[str, ...], uid: int, arrived: float, full_name: str = "", notify: str = "",
+        nonce: str = "",
+    ) -> None:  # fmt: skip
         self.sender = without_controls("envelope's sender", sender)
         self.recipients = tuple([without_controls("envelope's recipient", recipient) for recipient in recipients])
         self.uid = uid
         self.arrived = arrived
         self.full_name = without_controls("envelope's full name", full_name)
         self.notify = without_controls("argument of -N", notify)
+        self.nonce = nonce
 
     def encode(self) -> bytes:
-        """The spool's first line, with its line end."""
+        """The spool's first line, with its line end; with a new nonce, if it has none yet."""
+        nonce = self.nonce or urandom(8).hex()
         recipients = ",".join([_quote(recipient) for recipient in self.recipients])
         line = (
             f'{{"version":{VERSION},"arrived":{self.arrived:.6f},"uid":{self.uid},"sender":{_quote(self.sender)},'
-            f'"recipients":[{recipients}],"full_name":{_quote(self.full_name)},"notify":{_quote(self.notify)}}}\n'
+            f'"recipients":[{recipients}],"full_name":{_quote(self.full_name)},"notify":{_quote(self.notify)},'
+            f'"nonce":{_quote(nonce)}}}\n'
         ).encode("ascii")
         if len(line) > LINE_LIMIT:
             raise DataError(f"the envelope's {len(self.recipients)} recipients take more than {LINE_LIMIT} bytes: too many")
@@ -71,6 +77,7 @@ def decode(line: bytes) -> Envelope:
             arrived=_time(fields["arrived"]),
             full_name=_text(fields["full_name"]),
             notify=_text(fields["notify"]),
+            nonce=_text(fields.get("nonce", "")),
         )
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError("the first line is not an envelope") from error

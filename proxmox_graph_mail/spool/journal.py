@@ -52,7 +52,8 @@ class Event(NamedTuple):
 class History(NamedTuple):
     """A journal summed up: the last event's state (empty: new), time, reason and code; attempts so far; the times of the last
     ROUNDS rounds (attempts, and being passed over); when it was last held (0: never); whether its last reason concerned every
-    message, who may have it since the last unclear answer, who has it, and how far root's part came, and when."""
+    message, who may have it since the last unclear answer, who has it, how far root's part came, and when; and when that unclear
+    answer was."""
 
     state: str = ""
     time: float = 0.0
@@ -66,6 +67,7 @@ class History(NamedTuple):
     sent_to: tuple[str, ...] = ()
     hand_over: str = ""
     hand_over_at: float = 0.0
+    unclear_at: float = 0.0
 
     def after(self, event: Event) -> "History":
         """The history with one event more."""
@@ -82,6 +84,7 @@ class History(NamedTuple):
             sent_to=tuple(dict.fromkeys((*self.sent_to, *event.sent_to))),
             hand_over=event.hand_over or self.hand_over,
             hand_over_at=event.time if event.hand_over else self.hand_over_at,
+            unclear_at=event.time if event.unclear else self.unclear_at,
         )
 
 

@@ -62,7 +62,7 @@ class Mailer:
         self.sent += 1
         return Outcome(self.status, "reason")
 
-    def was_sent(self, message_id: str) -> Outcome | None:
+    def was_sent(self, message_id: str, recipients: object, at: float) -> Outcome | None:
         return self.in_sent_items
 
     def be_patient(self, *, patient: bool) -> None: ...
@@ -225,6 +225,27 @@ def test_a_mail_that_alone_is_refused_does_not_stop_the_others(host: Host, event
         runner.run(once=True)
         assert mailer.delivered == 6 + number
         now += 3 * 3600
+
+
+def test_mail_that_waits_with_a_suspended_queue_is_given_up_for_its_age_too(host: Host, events: Events) -> None:
+    """It is not tried, so its own attempts would never end it; the rounds of the queue are its chances."""
+    for _ in range(8):
+        assert host.sendmail("-odq", "root").returncode == 0
+    now, mailer = time.time(), DeadLine()
+    relay = Relay(mailer, "pve@example.com", BOOK)
+    five_days = Configuration(lambda: (relay, 5 * 86400.0, lambda: None), dict)
+    runner = Runner(Spool(str(host.spool)), five_days, events, threading.Event(), world(lambda: now))
+    for _ in range(3):
+        assert runner.run(once=True) == 8
+        now += 600
+    now += 6 * 86400
+    assert runner.run(once=True) == 8  # the first round after so long: nobody had a chance lately
+    for _ in range(6):
+        now += 600
+        runner.run(once=True)
+    assert (host.queue(), len(host.failed())) == ([], 8)
+    reasons = [journal.read(f"{host.spool}/failed", one).reason for one in host.failed()]
+    assert all(reason.startswith("given up after 6 days") and reason.endswith(": cannot connect") for reason in reasons)
 
 
 def test_an_error_that_passes_does_not_fail_a_mail(host: Host, events: Events) -> None:

@@ -208,3 +208,26 @@ def test_a_record_takes_little_memory() -> None:
     tracemalloc.stop()
     line = 8 + 8  # its places in its user's heap and among what is newly ready
     assert size / len(known) + line + len(ids[0]) + 49 < 300
+
+
+def test_what_an_earlier_runner_put_off_is_tried_when_everything_was_released(host: Host) -> None:
+    """A start releases it, though its journal is read only later; what waits for itself goes on waiting."""
+    queue = str(host.spool / "queue")
+    for queue_id, shared in zip(IDS[:2], (True, False), strict=True):
+        (host.spool / "queue" / queue_id).touch()
+        journal.append(queue, queue_id, Event(NOW - 5, "attempt", "held", "no", shared=shared))
+        os.utime(host.spool / "queue" / queue_id, (NOW + 900, NOW + 900))
+    index = Index(Spool(str(host.spool)))
+    index.scan()
+    index.release()
+    index.advance(NOW)
+    first = index.take()
+    assert first is not None
+    assert first.id == IDS[0]
+    assert index.take() is None
+    again = Index(Spool(str(host.spool)))  # a single pass releases nothing by itself
+    again.scan()
+    again.advance(NOW)
+    assert again.ready() == 0
+    again.release()
+    assert again.ready() == 1

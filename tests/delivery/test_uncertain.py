@@ -83,3 +83,37 @@ def test_an_unclear_answer_is_remembered_until_sent_items_were_asked(online: Hos
     online.make_due()
     assert online.admin("run", "--once").returncode == 0
     assert recipients(sandbox.accepted()) == [["a@example.com"]]
+
+
+@pytest.mark.parametrize("other", ["b@example.com", "a@example.com"], ids=["another recipient", "long ago"])
+def test_another_mail_with_the_same_message_id_proves_nothing(online: Host, sandbox: Sandbox, other: str) -> None:
+    """`sendmail a <m; sendmail b <m`, or a user who knows the Message-ID: the first, whose request never arrived, is sent."""
+    online.settle(sandbox.settings(GRAPH_SAVE_TO_SENT_ITEMS="true"))
+    sandbox.control(roles=["Mail.Send", "Mail.ReadBasic"])
+    message = b"Subject: twice\nMessage-ID: <same@example.com>\n\nx\n"
+    assert online.sendmail("-odq", other, stdin=message).returncode == 0
+    assert online.admin("run", "--once").returncode == 0
+    if other == "a@example.com":
+        sandbox.control(age=3600)
+    sandbox.faults({"on": "sendMail", "do": "cut_before"})
+    assert online.sendmail("-odq", "a@example.com", stdin=message).returncode == 0
+    assert online.admin("run", "--once").returncode == 75
+    online.make_due()
+    assert online.admin("run", "--once").returncode == 0
+    assert recipients(sandbox.accepted()) == [[other], ["a@example.com"]]
+
+
+def test_a_message_id_of_ours_cannot_be_known_to_others(online: Host, sandbox: Sandbox) -> None:
+    """64 bits of it stand in the envelope alone, which only root and the service user may read; the same on every attempt."""
+    assert online.sendmail("-odq", "a@example.com", stdin=b"Subject: x\n\ny\n").returncode == 0
+    (queue_id,) = online.queue()
+    nonce = online.envelope(queue_id)["nonce"]
+    assert len(bytes.fromhex(nonce)) == 8
+    sandbox.faults({"on": "sendMail", "do": "cut_after"})
+    online.admin("run", "--once")
+    online.make_due()
+    online.admin("run", "--once")
+    ids = {mail["message"]["internetMessageId"] for mail in sandbox.accepted()}
+    assert len(sandbox.accepted()) == 2
+    assert ids == {f"<{queue_id}.{nonce}@{ids.copy().pop().partition('@')[2]}"}
+    assert not any(nonce in line for line in online.syslog.read())

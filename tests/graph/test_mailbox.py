@@ -299,10 +299,10 @@ def test_where_nothing_can_be_asked_sent_items_say_so(sandbox: Sandbox, wire: Wi
     graph = graph_of(sandbox, wire, tmp_path, throttle=Throttle(stop))
     mailbox = SendingMailbox(graph, "pve@example.com", Permissions(None, "k"))
     sandbox.control(roles=["Mail.Send", "Mail.ReadBasic"])
-    assert mailbox.was_sent("<nowhere@example.com>") is None
+    assert mailbox.was_sent("<nowhere@example.com>", ["a@example.com"], time.time()) is None
     stop.set()  # no short retries
     graph._tokens.forget(graph._tokens.get())
     sandbox.faults({"on": "token", "status": 503, "times": 50})
-    asked = mailbox.was_sent("<nowhere@example.com>")
+    asked = mailbox.was_sent("<nowhere@example.com>", ["a@example.com"], time.time())
     assert asked is not None
     assert asked.status is Status.TRANSIENT

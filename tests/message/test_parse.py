@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxmox_graph_mail.message.bounds import exceeded
+from proxmox_graph_mail.message.mail import Mailbox
 from proxmox_graph_mail.message.parse import parse
 from tests.message.test_corpus import CORPUS, converted
 from tests.sandbox.graph import _STRICT
@@ -84,10 +86,64 @@ def test_a_deeply_nested_mail_is_parsed() -> None:
 
 
 def test_a_mail_of_many_parts_loses_none() -> None:
-    """Three thousand small parts."""
+    """Nine hundred small parts."""
     part = b"--x\nContent-Type: application/x\nContent-Disposition: attachment; filename=f\n\ndata\n"
-    mail = parse(b"Content-Type: multipart/mixed; boundary=x\n\n" + part * 3000 + b"--x--\n")
-    assert len(mail.attachments) == 3000
+    mail = parse(b"Content-Type: multipart/mixed; boundary=x\n\n" + part * 900 + b"--x--\n")
+    assert len(mail.attachments) == 900
+
+
+HEAD = b"From: ops@example.com\nTo: admin@example.com\nSubject: =?utf-8?q?B=C3=B6se?=\nMIME-Version: 1.0\n"
+
+
+def nested(depth: int, blank_lines: int) -> bytes:
+    """A multipart in a multipart in a multipart, each with blank lines."""
+    parts = b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\n\n" % n + b"\n" * blank_lines + b"--b%d\n" % n for n in range(depth)
+    )
+    return HEAD + parts + b"Content-Type: text/plain\n\nx\n"
+
+
+BOMBS = {
+    "nested": nested(900, 300),
+    "boundaries folded and quoted": nested(900, 300).replace(b" boundary=", b"\n\tboundary = ").replace(b"mixed", b"MIXED"),
+    "messages": HEAD + b"Content-Type: message/rfc822\n\n" * 2000 + b"x",
+    "lines": nested(45, 1) + b"\n" * 1_000_000,
+    "parts": HEAD + b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\nx\n" * 40_000,
+    "a header of a part": HEAD + b"Content-Type: multipart/mixed; boundary=x\n\n--x\n" + b"X-A: b\n" * 300_000,
+    "the header": HEAD + b"X-A: b\n" * 300_000 + b"\nx\n",
+    "one field": HEAD + b"X-A: " + b"b" * 2_000_000 + b"\n\nx\n",
+    "boundaries": HEAD + b"Content-Type: multipart/mixed; boundary=x\n\n" + b"boundary=b%d " * 5000 % tuple(range(5000)),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_outlined_and_comes_as_an_attachment(kind: str) -> None:
+    """Who, what about, and every byte; the parser, which it would keep busy for minutes, does not see it."""
+    mail = parse(b"From x  Thu Jan  1 00:00:00 1970\n" + BOMBS[kind])
+    assert (mail.subject, mail.sender, [one.address for one in mail.to]) == (
+        "Böse", Mailbox("", "ops@example.com"), ["admin@example.com"]
+    )  # fmt: skip
+    assert mail.text is not None
+    assert "attached as it was submitted" in mail.text
+    assert [one.content for one in mail.attachments] == [BOMBS[kind]]
+    assert any("not taken apart" in defect for defect in mail.defects)
+
+
+def test_what_programs_write_is_far_below_the_bounds() -> None:
+    """A long log that quotes MIME, a mail with attachments in a mail with attachments."""
+    log = HEAD + b"\n" + b"Content-Type: multipart/mixed; boundary=x\n--x\n" * 100_000
+    inner = HEAD + b"Content-Type: multipart/mixed; boundary=i\n\n" + b"--i\n\ntext\n" * 20 + b"--i--\n"
+    outer = HEAD + b"Content-Type: multipart/mixed; boundary=o\n\n" + b"--o\nContent-Type: message/rfc822\n\n" * 1
+    for data in (log, outer + inner + b"--o--\n", outer + b"line\n" * 500_000):
+        assert exceeded(data) == ""
+
+
+def test_many_texts_beside_html_are_joined_once() -> None:
+    """Else each of them searches the whole page for its end."""
+    page = b"--x\nContent-Type: text/html\n\n<body>" + b"<p>y</p>" * 1000 + b"</body>\n"
+    texts = b"".join(b"--x\nContent-Type: text/plain\n\ntext %d\n" % n for n in range(800))
+    mail = parse(HEAD + b"Content-Type: multipart/mixed; boundary=x\n\n" + page + texts + b"--x--\n")
+    assert [text.strip() for text in mail.appended] == [f"text {n}" for n in range(800)]
 
 
 def test_long_lines_and_subjects_take_linear_time() -> None:

@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -172,7 +173,11 @@ async def sent_items(world: World, request: Request) -> Response:
         return error(400, "ErrorInvalidUrlQueryFilter", "The query filter contains one or more invalid nodes.")
     wanted = match[1].replace("''", "'")
     found = [
-        {"id": mail.request_id}
+        {
+            "id": mail.request_id,
+            "sentDateTime": datetime.fromtimestamp(mail.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **{kind: mail.message.get(kind, []) for kind in ("toRecipients", "ccRecipients", "bccRecipients")},
+        }
         for mail in world.accepted
         if mail.save_to_sent_items
         and mail.mailbox == request.path_params["mailbox"]

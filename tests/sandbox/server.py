@@ -5,7 +5,7 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import uvicorn
@@ -116,6 +116,8 @@ def application(world: World) -> Starlette:
                     world.counts = type(world.counts)()
                 elif key == "revoke":
                     world.signing_key += "x"
+                elif key == "age":  # what was accepted was so long ago
+                    world.accepted[:] = [replace(mail, time=mail.time - value) for mail in world.accepted]
                 elif key == "refused":
                     world.refused = set(value)
                 elif key == "mailboxes":
