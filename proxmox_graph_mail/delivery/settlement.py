@@ -59,7 +59,7 @@ class Settlement:
         for warning in delivery.warnings:
             self.say_once(f"warning: {warning}")
         begins = False
-        if tried and self.suspension.concerns_all(delivery.outcome):
+        if tried and self.suspension.concerns_all(message.id, delivery.outcome):
             delivery, begins = self._concerning_all(message, delivery, now)
         verdict = decide(
             message.id, delivery, self._with_rounds(message.history),

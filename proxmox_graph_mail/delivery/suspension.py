@@ -15,7 +15,7 @@ from collections import deque
 from proxmox_graph_mail import log
 from proxmox_graph_mail.delivery import schedule
 from proxmox_graph_mail.errors import SpoolError
-from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.outcome import NOT_GRAPH, Outcome, Status
 from proxmox_graph_mail.spool import suspended
 from proxmox_graph_mail.spool.journal import ROUNDS
 from proxmox_graph_mail.spool.store import Spool
@@ -37,12 +37,19 @@ class Suspension:
         self.rounds = 0
         self.probed: deque[str] = deque(maxlen=PROBED)
         self._uncertain = 0
+        self._not_graph = ""  # the message that met what did not come from Graph
         if self._written.state:  # an earlier runner's: one message asks whether it still holds
             status = Status.HELD if self._written.state == "held" else Status.TRANSIENT
             self.outcome = Outcome(status, self._written.reason, self._written.code, shared=True)
 
-    def concerns_all(self, outcome: Outcome) -> bool:
-        """Does an attempt's outcome say that the others are not to be tried now?"""
+    def concerns_all(self, queue_id: str, outcome: Outcome) -> bool:
+        """Does the outcome of a message's attempt say that the others are not to be tried now? What did not come from Graph
+        concerns that message alone, until another one meets it with none sent between them."""
+        if outcome.code == NOT_GRAPH:
+            self._not_graph = self._not_graph or queue_id
+            return self._not_graph != queue_id
+        if outcome.status is Status.SENT:
+            self._not_graph = ""
         if outcome.status is Status.UNCERTAIN:
             self._uncertain += 1
             return outcome.shared or self.probing or self._uncertain >= UNCERTAIN_IN_A_ROW

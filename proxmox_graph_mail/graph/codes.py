@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, RefusedError, RequestError
-from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.outcome import NOT_GRAPH, Outcome, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ _BUSY = Row(_T, "Exchange Online is busy")
 _NO_MAILBOX = Row(_H, "there is no such mailbox in the tenant", "check GRAPH_SENDER, and that GRAPH_TENANT_ID is its tenant")
 _BAD_MIME = Row(_F, "Graph cannot read the message's MIME form")
 _SENDER_BLOCKED = Row(_H, "Exchange blocks the mailbox from sending", "see Restricted entities in the Defender portal")
+
+_REFUSED_ELSEWHERE = Row(
+    _H, "something between this host and Graph refuses the mail's content", "ask whoever runs the proxy or filter to let it pass"
+)
+_ANSWERED_ELSEWHERE = Row(_H, "something other than Graph answers", "check GRAPH_ENDPOINT and the proxy")
 
 GRAPH: dict[str, Row] = {
     "ErrorMimeContentInvalidBase64String": _BAD_MIME,
@@ -185,9 +190,11 @@ def judge(error: RequestError) -> Outcome:
         said = (
             f"HTTP {error.http_status}{f' {error.code}' if error.code else ''}{f', {error.words[:200]}' if error.words else ''}"
         )
+        elsewhere = not error.code and row in (_REFUSED_ELSEWHERE, _ANSWERED_ELSEWHERE)
         return Outcome(
-            row.status, f"{row.sentence} ({said})", error.code or str(error.http_status), error.retry_after,
-            error.shared or (row.status is Status.HELD and error.http_status != 413), row.second_chance, error.request_id,
+            row.status, f"{row.sentence} ({said})", NOT_GRAPH if elsewhere else error.code or str(error.http_status),
+            error.retry_after, error.shared or (row.status is Status.HELD and error.http_status != 413 and not elsewhere),
+            row.second_chance, error.request_id,
         )  # fmt: skip
     if isinstance(error, ConnectionFailedError) and error.uncertain:
         return Outcome(Status.UNCERTAIN, f"{error}: the mail may have been sent", error.code)
@@ -216,6 +223,8 @@ def no_token(http_status: int, error: str, description: str, *, retry_after: flo
 
 def _by_http_status(status: int, code: str) -> Row:
     if status in (401, 403):
+        if not code:
+            return _REFUSED_ELSEWHERE
         return Row(Status.HELD, "Graph refuses the app", "check its permission Mail.Send and its consent")
     if status == 413:
         return Row(Status.HELD, "the message is larger than a Graph request may be")
@@ -232,7 +241,7 @@ def _by_http_status(status: int, code: str) -> Row:
     if status in (421, 423, 425):
         return Row(Status.TRANSIENT, "Graph cannot take the message now")
     if 400 < status < 500 and not code:
-        return Row(Status.HELD, "something other than Graph answers", "check GRAPH_ENDPOINT and the proxy")
+        return _ANSWERED_ELSEWHERE
     if status >= 500 or status < 300:
         return Row(Status.UNCERTAIN, "Graph gave no clear answer")
     return Row(Status.FAILED, "Graph refuses the message")

@@ -40,5 +40,7 @@ class Outcome:
     request_id: str = ""
 
 
+NOT_GRAPH = "NotGraph"
+"""The code of an outcome that did not come from Graph: a filter on the way may refuse this one mail, or every one."""
 NOT_WHOLE = "NotWhole"
 """The code of an outcome that says why a message cannot be sent whole, and what would help: it may be sent smaller."""

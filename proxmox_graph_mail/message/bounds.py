@@ -12,7 +12,7 @@ from proxmox_graph_mail.rfc822.header import section_end
 
 NESTED = 50  # multiparts and messages in one message, each of which may hold the next
 PARTS = 1000
-HEADER = 256 << 10  # bytes of the header section of a message, and of a part
+HEADER = 1 << 20  # bytes of the header section of a message, and of a part
 FIELDS = 2000  # fields of a message's header section
 WORK = 20_000_000  # lines, times what may be nested: comparisons of the parser, some seconds of them
 

@@ -67,9 +67,9 @@ def _outline(data: bytes, reason: str) -> Mail:
     """What is said of a message that the parser is not given: who and what about, by the beginning of its header."""
     data = data[start_of_message(data) :]
     beginning = data[: min(section_end(data)[0], OUTLINE)]
-    fields = [field for field in written_fields(beginning) if len(field) <= LONGEST_FIELD][:OUTLINE_FIELDS]
+    fields = [field for field in written_fields(beginning)[:OUTLINE_FIELDS] if _TELLING.match(field)]
     contents = Contents()
-    message = _message(_clean_header(b"".join(field for field in fields if _TELLING.match(field)) + b"\n", contents))
+    message = _message(_clean_header(b"".join(field[:LONGEST_FIELD].rstrip() + b"\n" for field in fields) + b"\n", contents))
     contents.texts = [f"This mail is not shown here: {reason}. It is attached as it was submitted.\n"]
     contents.defects.append(f"not taken apart: {reason}")
     contents.attachments = [Attachment(name="message.eml", content_type="application/octet-stream", content=data)]

@@ -153,6 +153,19 @@ def test_a_missing_permission_is_probed_by_one_mail(online: Host, sandbox: Sandb
     assert len(sandbox.accepted()) == 13
 
 
+def test_a_filter_that_blocks_one_mail_does_not_stop_the_others(online: Host, sandbox: Sandbox) -> None:
+    """403 with a page of the proxy's: that mail is held, and the sentence says who refuses it; root's alarm goes."""
+    submit(online, "blocked")
+    sandbox.faults({"on": "sendMail", "do": "garbage", "status": 403})
+    assert online.admin("run", "--once").returncode == 75
+    submit(online, "FENCING ALARM")
+    assert online.admin("run", "--once").returncode == 75
+    assert subjects(sandbox.accepted()) == ["FENCING ALARM"]
+    (row,) = online.rows()
+    assert row["state"] == "held"
+    assert "something between this host and Graph refuses the mail's content" in row["reason"]
+
+
 def test_graph_down_and_back(online: Host, sandbox: Sandbox) -> None:
     """Nobody listens: deferred, one attempt for all; back again: everything drains."""
     names = submit(online, *(f"d{n}" for n in range(8)))

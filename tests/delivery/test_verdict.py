@@ -7,7 +7,7 @@ import pytest
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line
-from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.outcome import NOT_GRAPH, Outcome, Status
 from proxmox_graph_mail.spool import journal, suspended
 from proxmox_graph_mail.spool.journal import Event, History
 from proxmox_graph_mail.spool.store import Spool, arrival
@@ -152,9 +152,9 @@ def test_three_uncertain_answers_in_a_row_concern_all(host: Host) -> None:
     suspension = Suspension(Spool(str(host.spool)))
     uncertain, sent = Outcome(Status.UNCERTAIN), Outcome(Status.SENT)
     answers = [uncertain, uncertain, sent, uncertain, uncertain, uncertain]
-    assert [suspension.concerns_all(answer) for answer in answers] == [False] * 5 + [True]
+    assert [suspension.concerns_all(ID, answer) for answer in answers] == [False] * 5 + [True]
     suspension.note(replace(uncertain, shared=True), 1000, 0)
-    assert suspension.concerns_all(uncertain)  # a probe that fares no better
+    assert suspension.concerns_all(ID, uncertain)  # a probe that fares no better
 
 
 def test_a_journal_is_bounded_and_forgets_nothing_that_counts(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,3 +172,15 @@ def test_a_journal_is_bounded_and_forgets_nothing_that_counts(host: Host, monkey
     past = journal.read(queue, ID)
     assert (past.sent_to, past.unclear) == (("a@example.com", "b@example.com"), ("c@example.com",))
     assert (past.hand_over, past.hand_over_at, past.attempts, past.last_held) == (journal.DONE, 5.0, 899, NOW + 899)
+
+
+def test_what_did_not_come_from_graph_concerns_one_mail_until_another_meets_it(host: Host) -> None:
+    """A filter that blocks one body must not stop root's alarm; one that blocks everything is met by the next mail."""
+    suspension = Suspension(Spool(str(host.spool)))
+    blocked = Outcome(Status.HELD, "refused", NOT_GRAPH)
+    one, two = ID, ID[::-1]
+    assert not suspension.concerns_all(one, blocked)
+    assert not suspension.concerns_all(one, blocked)
+    assert not suspension.concerns_all(two, Outcome(Status.SENT))
+    assert not suspension.concerns_all(two, blocked)
+    assert suspension.concerns_all(one, blocked)
