@@ -47,7 +47,7 @@ class Connection:
         self.settings = settings
         self.credential = credential or credential_of(settings)
         self.state = state
-        self.wire = Wire(settings.graph_ca_file, settings.proxy(), settings.no_proxy, hosts(self.credential.cloud))
+        self.wire = Wire(settings.graph_ca_file, settings.proxy(), settings.no_proxy, hosts(self.credential.cloud), stop)
         self.tokens = TokenCache(state, TokenEndpoint(self.credential, self.wire))
         self.graph = Graph(self.wire, self.tokens, self.credential.cloud.endpoint, Throttle(stop))
 

@@ -4,7 +4,7 @@ What fails below HTTP is translated here, once: ConnectionFailedError (transport
 """
 
 import ssl
-import time
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import httpx
 
 from proxmox_graph_mail import __version__
 from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.graph.deadline import context, deadline
 from proxmox_graph_mail.graph.transport import connection_failed
 
 TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=60.0)
@@ -22,7 +23,8 @@ TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=60.0)
 KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept: shorter than Microsoft's front doors keep theirs, so that theirs never ends first."""
 ANSWER_LIMIT = 1 << 20  # bytes read of an answer; a token is 3 kB, an error 1 kB
-ANSWER_TIME = 60.0  # seconds in which an answer's content must come, however it dribbles
+EXCHANGE, SLOWEST = 90.0, 20_000
+"""Seconds that a whole exchange may take, however the other side dribbles; and, for what is sent, bytes a second on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,10 @@ class Wire:
     is not a URL.
     """
 
-    def __init__(self, ca_file: Path | None, proxy: str, no_proxy: str, hosts: Iterable[str]) -> None:
+    def __init__(
+        self, ca_file: Path | None, proxy: str, no_proxy: str, hosts: Iterable[str], stop: threading.Event | None = None
+    ) -> None:  # fmt: skip
+        self._stop = stop
         trust = _trust(ca_file)
         limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE)
         self._proxied = frozenset(host for host in hosts if proxy and not _bypassed(host, no_proxy))
@@ -60,7 +65,8 @@ class Wire:
             raise SettingsError("HTTPS_PROXY is not an http:// or https:// URL") from None
         self.client = httpx.Client(
             verify=trust, timeout=TIMEOUT, limits=limits, mounts=mounts, trust_env=False, follow_redirects=False,
-            headers={"User-Agent": f"proxmox-graph-mail/{__version__}"},
+                        # A few kilobytes of nested compression unpack to gigabytes.
+            headers={"User-Agent": f"proxmox-graph-mail/{__version__}", "Accept-Encoding": "identity"},
         )  # fmt: skip
 
     def request(
@@ -69,12 +75,14 @@ class Wire:
     ) -> Answer:  # fmt: skip
         """One request. Raises ConnectionFailedError."""
         try:
-            with self.client.stream(method, url, content=content, data=data, params=params, headers=headers) as response:
+            with (
+                deadline(EXCHANGE + len(content or b"") / SLOWEST, self._stop),
+                self.client.stream(method, url, content=content, data=data, params=params, headers=headers) as response,
+            ):
                 body = bytearray()
-                end = time.monotonic() + ANSWER_TIME
-                for chunk in response.iter_bytes(1 << 14):
+                for chunk in response.iter_raw(1 << 14):
                     body += chunk
-                    if len(body) >= ANSWER_LIMIT or time.monotonic() > end:
+                    if len(body) >= ANSWER_LIMIT:
                         break
                 return Answer(response.status_code, response.headers, bytes(body[:ANSWER_LIMIT]))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -83,7 +91,7 @@ class Wire:
     def head(self, url: str) -> tuple[int, httpx.Headers, Any]:
         """Status, headers and TLS layer (None: plain) of a host's front page. Raises ConnectionFailedError."""
         try:
-            with self.client.stream("GET", url) as response:
+            with deadline(EXCHANGE, self._stop), self.client.stream("GET", url) as response:
                 stream = response.extensions.get("network_stream")
                 return response.status_code, response.headers, stream.get_extra_info("ssl_object") if stream is not None else None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -99,7 +107,7 @@ class Wire:
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    trust = ssl.create_default_context()
+    trust = context()
     if ca_file is not None:
         try:
             trust.load_verify_locations(ca_file)
