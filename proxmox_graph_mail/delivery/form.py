@@ -35,7 +35,10 @@ class Form:
         """Send to some of the recipients; what came of it, and what was sent: whole if that can be, else smaller."""
         otherwise = ""
         if self.raw:
-            form = mime_form(self.raw, self.mail, people, self.circumstances)
+            try:
+                form = mime_form(self.raw, self.mail, people, self.circumstances)
+            except (ValueError, LookupError, TypeError, AttributeError, IndexError):
+                form = None  # whatever is odd in it, the JSON form takes it
             if form is not None:
                 outcome = self.relay.mailbox.send_mime(form)
                 if outcome.status is not Status.FAILED or outcome.code not in MIME_REFUSED:

@@ -25,6 +25,7 @@ from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.spool.in_flight import InFlight
 from proxmox_graph_mail.spool.journal import NEW, Event, History
+from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Entry, Spool
 
 DEATHS = 5  # deaths of the runner with a message in hand after which the message is held
@@ -129,13 +130,13 @@ class Index:
         """Seconds until the next message is due; None if none waits for a time."""
         return max(self._waiting[0][0] - now, 0.0) if self._waiting else None
 
-    def take(self, *, large: bool = True, apart_from: Iterable[str] = ()) -> Queued | None:
-        """The message whose turn it is, in hand now; a large one only with `large`, and one of `apart_from` only if there is no
-        other."""
+    def take(self, *, large: bool = True, apart_from: Iterable[str] = (), only: int | None = None) -> Queued | None:
+        """The message whose turn it is (of the user `only`, if given), in hand now; a large one only with `large`, and one of
+        `apart_from` only if there is no other."""
         apart = set(apart_from)
-        queue_id = self._turns.next(large=large, apart_from=apart)
+        queue_id = self._turns.next(large=large, apart_from=apart, only=only)
         if queue_id is None and apart:
-            queue_id = self._turns.next(large=large)
+            queue_id = self._turns.next(large=large, only=only)
         return self._taken(queue_id)
 
     def take_this(self, message: Queued) -> None:
@@ -250,7 +251,7 @@ class Index:
 
     def _uid(self, queue_id: str) -> int:
         try:
-            return uid_of(read_beginning(f"{self._spool.queue}/{queue_id}", UID_WITHIN))
+            return owner_of(uid_of(read_beginning(f"{self._spool.queue}/{queue_id}", UID_WITHIN)))
         except (SpoolError, OSError):
             return -1  # damaged, or gone meanwhile: seen when it is tried
 

@@ -29,6 +29,8 @@ from proxmox_graph_mail.spool.store import Spool
 SENDERS = 6
 """Messages in hand at once: four whose requests are on the way (graph/throttle.py, AT_ONCE), and two that are made ready
 meanwhile, so that no connection waits for a message to be taken apart."""
+USERS = 3
+"""Of them others than root may have: one of the four requests on the way is root's, whatever the other three wait for."""
 LOOK_AFTER = 60.0  # seconds of work after which the spool is looked after, if the queue is not empty before
 LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
 
@@ -105,10 +107,9 @@ class Runner:
     def has_work(self) -> bool:
         """Is anything due that this runner could do something about now?"""
         self._scan()
-        now = self._clock()
+        self._index.advance(now := self._clock())
         while self._index.reading():
             self._index.advance(now)
-        self._index.advance(now)
         return self._has_work(now)
 
     def _begin(self, *, once: bool) -> None:
@@ -247,7 +248,8 @@ class Runner:
         if len(flying) >= (1 if probing else SENDERS) or any(message.trouble.deaths for message in flying):
             return None
         large = not any(message.large for message in flying)
-        message = self._index.take(large=large, apart_from=self._settlement.suspension.probed)
+        only = 0 if sum(message.uid != 0 for message in flying) >= USERS else None
+        message = self._index.take(large=large, apart_from=self._settlement.suspension.probed, only=only)
         return self._index.take_suspect() if message is None and not flying else message
 
     def _root_part(self, message: Queued, now: float) -> Decision:
@@ -294,5 +296,5 @@ class Runner:
         refusal = self._blocked(self._clock())
         alarm = self._observers.alarm.text if self._observers.alarm is not None else ""
         trouble = alarm or self._configuration.error or self._settlement.suspension.words(self._clock())
-        failed = self._settlement.count_failed()
-        self._supervision.status(self._observers.report.line(self._index.states, failed, trouble, refusal))
+        line = self._observers.report.line(self._index.states, self._settlement.count_failed(), trouble, refusal)
+        self._supervision.status(line)

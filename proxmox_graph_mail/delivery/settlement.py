@@ -170,7 +170,7 @@ class Settlement:
         log.line(log_line(message.id, delivery, verdict), log.WARNING if verdict.state == "failed" else log.INFO)
         if self._observers.record is not None and (tried or verdict.state == "failed"):
             self._observers.record.add(**recorded(message.id, delivery, verdict, now))
-        self._observers.report.settled(message.id, verdict.state, verdict.outcome.reason, now)
+        self._observers.report.settled(verdict.state, now)
         if self._observers.alarm is not None:
             if delivery.outcome.shared:
                 self._observers.alarm.refused(delivery.outcome, now)

@@ -64,10 +64,9 @@ class Report:
     def __init__(self) -> None:
         self._last = ""
 
-    def settled(self, queue_id: str, state: str, reason: str, now: float) -> None:
-        """A message got this state now."""
-        when = time.strftime("%H:%M:%S", time.localtime(now))
-        self._last = f" Last: {queue_id} {state} at {when}{f' ({reason})' if reason else ''}"
+    def settled(self, state: str, now: float) -> None:
+        """A message got this state now. Which, and why, is not said: every user of the host may read this line."""
+        self._last = f" Last: {state} at {time.strftime('%H:%M:%S', time.localtime(now))}"
 
     def line(self, states: Mapping[str, int], failed: int, trouble: str, refusal: Outcome | None = None) -> str:
         """`states` are the messages in the queue by state, `failed` the number in failed/, `trouble` what holds everything (or

@@ -69,7 +69,7 @@ class Suspension:
         """Suspend the queue for `outcome` until then, and write it down."""
         self.outcome, self.until = outcome, until
         held = outcome.status is Status.HELD
-        rounds = tuple([*self._written.rounds, round(now, 3)][-ROUNDS:])
+        rounds = tuple([*self._written.rounds, now][-ROUNDS:])
         last_held = now if held else self._written.last_held
         self._write(Suspended("held" if held else "deferred", outcome.reason, outcome.code, now, until, last_held, rounds))
 

@@ -28,10 +28,14 @@ class Turns:
             self._ring.append(uid)
         heappush(self._lines[uid][large], queue_id)
 
-    def next(self, *, large: bool, apart_from: Collection[str] = ()) -> str | None:
-        """Take the next message; a large one only with `large`, and none of `apart_from`, which keep their places."""
+    def next(self, *, large: bool, apart_from: Collection[str] = (), only: int | None = None) -> str | None:
+        """Take the next message (of the user `only`, if given); a large one only with `large`, and none of `apart_from`, which
+        keep their places."""
         for _ in range(len(self._ring)):
             uid = self._ring.popleft()
+            if only is not None and uid != only:
+                self._ring.append(uid)
+                continue
             lines = self._lines[uid]
             aside = [self._clear(line, apart_from) for line in lines]
             heads = [line for line in (lines if large else lines[:1]) if line]

@@ -27,8 +27,10 @@ MAX_DEPTH = 50
 
 _REPLACED = frozenset(
     (b"to", b"cc", b"bcc", b"from", b"sender", b"return-path", b"delivered-to", b"x-original-to",
-     b"resent-to", b"resent-cc", b"resent-bcc", b"resent-from", b"resent-sender")
+     b"resent-to", b"resent-cc", b"resent-bcc", b"resent-from", b"resent-sender", b"dkim-signature")
 )  # fmt: skip
+"""…by the envelope's; and a signature over the header can no longer verify."""
+_EXCHANGE = b"x-ms-exchange-"  # what Exchange alone may say
 
 
 def mime_form(data: bytes, mail: Mail, recipients: Recipients, circumstances: Circumstances) -> bytes | None:
@@ -46,7 +48,7 @@ def mime_form(data: bytes, mail: Mail, recipients: Recipients, circumstances: Ci
     kept, present = [], set()
     for field in fields:
         name = field_name(field)
-        if name.lower() not in _REPLACED:
+        if name.lower() not in _REPLACED and not name.lower().startswith(_EXCHANGE):
             kept.append(field.rstrip(b"\r\n") if field.isascii() else _encoded(name, field.partition(b":")[2], newline))
             present.add(name.lower())
     ours = [("From", _mailboxes([Mailbox(display_name(mail.sender, circumstances), circumstances.sender)]))]

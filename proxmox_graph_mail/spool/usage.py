@@ -15,6 +15,7 @@ from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.files import open_plain, read_beginning
 from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.spool.incoming import translated
+from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Spool, is_id
 
 TYPE_CHECKING = False
@@ -102,7 +103,7 @@ def _of_user(directory: str, uid: int) -> "Iterator[int]":
             for file in files:
                 if is_id(file.name.removeprefix(".")):
                     try:
-                        if uid_of(read_beginning(file.path, UID_WITHIN)) == uid:
+                        if owner_of(uid_of(read_beginning(file.path, UID_WITHIN))) == uid:
                             yield file.stat(follow_symlinks=False).st_size
                     except (SpoolError, OSError):
                         pass  # sent meanwhile, or none of ours

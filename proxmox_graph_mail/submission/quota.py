@@ -11,6 +11,7 @@ import os
 
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.spool.incoming import translated
+from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.usage import Usage
 
@@ -24,7 +25,7 @@ class Quota:
 
     def __init__(self, spool: Spool, uid: int) -> None:
         self._spool = spool
-        self._uid = uid
+        self._uid = owner_of(uid)
         self._written = 0
         self._looked = 0
 

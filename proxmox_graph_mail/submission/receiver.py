@@ -22,6 +22,7 @@ from collections import Counter
 from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import EX_TEMPFAIL
 from proxmox_graph_mail.spool import watch  # noqa: F401 - loaded before an upgrade may take the files away
+from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.submission import quota  # noqa: F401 - likewise
 from proxmox_graph_mail.submission.reception import peer_uid, serve
 
@@ -106,7 +107,7 @@ class Receiver:
             except OSError:
                 return  # nobody waits any more, or the one who did has left
             try:
-                uid = peer_uid(connection)
+                uid = owner_of(peer_uid(connection))
                 if self._has_room(uid):
                     self._fork(connection, uid)
             except OSError as error:  # no more processes to be had: the client tries again

@@ -23,6 +23,7 @@ from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.journal import History
 from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.submission.intake import store
 from tests.message.test_corpus import BOOK
 from tests.programs import Host
 
@@ -301,6 +302,22 @@ class Crowded(Mailer):
         with self.lock:
             self.present.remove(subject)
         return Outcome(Status.SENT)
+
+
+def test_no_user_but_root_holds_all_the_places(host: Host, events: Events) -> None:
+    """Three of another user's mails may be with Graph, however many wait; root's go beside them."""
+    spool, mailer = Spool(str(host.spool)), Crowded()
+    for number in range(8):
+        store(
+            spool, Envelope(sender="m", recipients=("a@b.example",), uid=4242, arrived=1e9), [b"Subject: bulk %d\n\nx" % number]
+        )
+    for number in range(3):
+        store(spool, Envelope(sender="r", recipients=("a@b.example",), uid=0, arrived=1e9), [b"Subject: alarm %d\n\nx" % number])
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), Surroundings())
+    assert runner.run(once=True) == 0
+    bulk = [sum(name.startswith("bulk") for name in together) for together in mailer.together]
+    assert max(bulk) == 3
+    assert any(len(together) > 3 for together in mailer.together)
 
 
 def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(host: Host, events: Events) -> None:

@@ -34,3 +34,27 @@ def test_every_change_of_the_settings_files_wakes_it(tmp_path: Path, change: Cal
         assert time.monotonic() - begun < 10
     finally:
         events.close()
+
+
+def test_queue_ids_come_through_the_fifo_whole(tmp_path: Path) -> None:
+    """However the pipe cuts them; a line that is none only says that something changed."""
+    events = Events(threading.Event())
+    one, two = "0656A4B0C1E1290FA3", "0656A4B0C1E1290FA4"
+    try:
+        events.listen(tmp_path)
+        with (tmp_path / "wake").open("wb", buffering=0) as fifo:
+            for piece in (f"{one}\n{two[:7]}", f"{two[7:]}\n"):
+                fifo.write(piece.encode())
+                events.wait(5)
+            assert events.news() == (False, {one, two})
+            fifo.write(b"\n../../etc/passwd\n")
+            events.wait(5)
+            assert events.news() == (True, set())
+            fifo.write(b"x" * 5000)
+            events.wait(5)
+            assert events.news() == (True, set())
+            fifo.write(f"{one}\n".encode())
+            events.wait(5)
+            assert events.news()[1] == {one}
+    finally:
+        events.close()

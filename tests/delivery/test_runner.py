@@ -1,6 +1,7 @@
 """The real queue runner against the stand-in: no fault loses a mail."""
 
 import fcntl
+import json
 import os
 import re
 import shlex
@@ -270,6 +271,19 @@ def test_more_recipients_than_a_message_may_have(online: Host, sandbox: Sandbox)
     ]
     assert sorted(got) == sorted(people)
     assert len(sandbox.accepted()) == 10
+
+
+@pytest.mark.parametrize(
+    "sender", ["jörg@exämple.com", "Jörg <jörg@example.com>", "=?utf-8?q?j=C3=B6rg?=@example.com", "\udcff\udcfe"]
+)
+def test_a_mime_form_that_cannot_be_made_never_keeps_a_mail(online: Host, sandbox: Sandbox, sender: str) -> None:
+    """A From address that is not ASCII: it goes, in whichever form; what Exchange alone may say is left out."""
+    online.settle(sandbox.settings(MAIL_FORMAT="mime"))
+    head = f"From: {sender}\nSubject: odd\nX-MS-Exchange-Organization-SCL: -1\nDKIM-Signature: v=1; a=b\n\nx\n"
+    assert online.sendmail("-odq", "root", stdin=head.encode("utf-8", "surrogateescape")).returncode == 0
+    assert online.admin("run", "--once").returncode == 0
+    (mail,) = sandbox.accepted()
+    assert "SCL" not in json.dumps(mail)
 
 
 def test_a_subject_and_a_line_without_end(online: Host, sandbox: Sandbox) -> None:

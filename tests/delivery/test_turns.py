@@ -64,6 +64,16 @@ def test_a_large_mail_lets_small_ones_pass_and_keeps_its_place() -> None:
     assert turns.next(large=True) is None
 
 
+def test_one_user_s_alone_can_be_asked_for() -> None:
+    """The last place is root's; whoever is passed over keeps his turn."""
+    turns = Turns(lambda _: True)
+    for queue_id, uid in zip(IDS[:4], (7, 8, 0, 7), strict=True):
+        turns.add(queue_id, uid, large=False)
+    assert turns.next(large=True, only=0) == IDS[2]
+    assert turns.next(large=True, only=0) is None
+    assert [turns.next(large=True) for _ in range(4)] == [IDS[0], IDS[1], IDS[3], None]
+
+
 def test_those_that_were_set_apart_are_taken_later() -> None:
     """The last probes of a suspended queue keep their places."""
     turns = Turns(lambda _: True)

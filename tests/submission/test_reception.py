@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +133,16 @@ def test_a_client_that_stalls_is_left_and_leaves_nothing(host: Host, sent: bytes
         assert client.recv(100) == b""
     assert without_leftovers(host)
     assert "said nothing" in host.syslog.read()[-1]
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"sender"'], ids=["nothing", "half a line"])
+def test_a_connection_without_a_request_is_closed_in_seconds(host: Host, sent: bytes) -> None:
+    """Else a user's idle connections would keep his own mail waiting for a minute, and many users' everybody's."""
+    with host.submit_socket(PROXMOX_GRAPH_MAIL_RECEIVE_IDLE="30") as path, connected(path) as client:
+        begun = time.monotonic()
+        client.sendall(sent)
+        assert client.recv(100) == b""
+        assert time.monotonic() - begun < 10
 
 
 def test_a_half_closed_client_gets_its_answer(host: Host) -> None:
