@@ -29,6 +29,11 @@ from proxmox_graph_mail.submission import mailq
 
 Source = Annotated[str, typer.Argument(metavar="[FILE|ID]", show_default=False)]
 
+POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
+)
+"""The page may be any user's mail, and the browser an admin's: no script, and nothing is fetched."""
+
 
 def preview(
     source: Source = "-",
@@ -49,11 +54,13 @@ def preview(
     message = graph_message(fitted.mail, people, circumstances, notes=fitted.notes)
     if page is not None:
         try:
-            page.write_text(message["body"]["content"], "utf-8")
+            page.write_text(POLICY + message["body"]["content"], "utf-8")
         except OSError as error:
             raise FileError(f"cannot write {printable(str(page))}: {error.strerror}") from error
     if as_json:
-        print(json.dumps(message, indent=1, ensure_ascii=False))
+        text = json.dumps(message, indent=1, ensure_ascii=False)
+        # What turns text round, or ends a line, would make it look like another one.
+        print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
         return
     rows = [
         *_summary(message),

@@ -11,7 +11,7 @@ from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.spool.store import Spool
-from proxmox_graph_mail.spool.upkeep import foreign, sweep
+from proxmox_graph_mail.spool.upkeep import expire, foreign, sweep
 
 CLOCK_STEP = 60.0  # seconds by which the clock may be slewed without notice
 SHOWN = 10  # files that are not messages, named in the log
@@ -76,6 +76,8 @@ class Lookout:
         try:
             for path in sweep(self._spool, self._world.clock()):
                 log.line(f"removed {path}, left by a submission that was killed before it was accepted", log.NOTICE)
+            if gone := expire(self._spool, self._world.clock()):
+                log.line(f"removed {len(gone)} failed mails of users after 30 days: {' '.join(gone[:SHOWN])}", log.NOTICE)
             junk = foreign(self._spool)
             for path in junk[:SHOWN]:
                 log.line(f"{path} is not a message; left alone", log.WARNING)

@@ -21,8 +21,8 @@ from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import DataError
 from proxmox_graph_mail.files import open_plain
 from proxmox_graph_mail.host import Host, this_host
+from proxmox_graph_mail.proxmox.facts import FORWARD_PROGRAMS, in_child, known, pve_is_up
 from proxmox_graph_mail.proxmox.facts import LIMIT as UP_LIMIT
-from proxmox_graph_mail.proxmox.facts import in_child, known, pve_is_up
 from proxmox_graph_mail.rfc822.header import HEADER_LIMIT, start_of_message
 from proxmox_graph_mail.root_mail.decision import DONE, PATIENCE, delivered_to
 from proxmox_graph_mail.spool import journal
@@ -108,7 +108,7 @@ def _pipe(beginning: bytes, rest: int, envelope: Envelope) -> str:
     """Run proxmox-mail-forward on the message; what went wrong, or nothing."""
     facts = known()
     program = facts.forward_program
-    if not program:
+    if program not in [paths.below_root(path) for path in FORWARD_PROGRAMS]:  # whatever the file says that names it
         return "is not there any more"
     # Without the cluster's file system it knows neither targets nor addresses, and ends with 0 all the same.
     if "pve" in facts.products and not in_child(pve_is_up, UP_LIMIT):

@@ -64,8 +64,7 @@ class Incoming:
         except OSError as error:
             self.discard()
             raise translated(error, self._queue) from error
-        os.close(self._fd)
-        os.close(self._directory)
+        self._close()  # an error of the disk's here comes too late to matter: what was fsynced is safe
         return self.id
 
     def discard(self) -> None:
@@ -74,6 +73,9 @@ class Incoming:
             os.unlink(f".{self.id}", dir_fd=self._directory)
         except OSError:
             pass  # never created, or renamed already: then the runner may send what we report as refused
+        self._close()
+
+    def _close(self) -> None:
         for fd in (self._fd, self._directory):
             try:
                 os.close(fd)

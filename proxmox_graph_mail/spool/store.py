@@ -219,8 +219,14 @@ class Spool:
     def urge(self) -> None:
         """Leave the mark that asks the runner to try everything now. The rename wakes one that watches the directory."""
         try:
-            os.close(os.open(f"{self.queue}/.urge.new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
-            os.rename(f"{self.queue}/.urge.new", f"{self.queue}/.urge")
+            # By descriptor: root does this too, and the spool is the service user's to put a link in the queue's place.
+            directory = os.open(self.queue, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                os.close(os.open(".urge.new", flags, 0o640, dir_fd=directory))
+                os.rename(".urge.new", ".urge", src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                os.close(directory)
         except OSError as error:
             raise translated(error, self.queue) from error
 

@@ -1,15 +1,17 @@
 """What the queue runner clears up in the spool: leftovers of killed writers, journals without a message, originals kept long
 enough.
 
-Nothing here touches a message that waits or failed. Raises OSError.
+Nothing here touches a message that waits, nor root's that failed. Raises OSError.
 """
 
 import fcntl
 import os
 
-from proxmox_graph_mail.files import open_plain
+from proxmox_graph_mail.files import open_plain, read_beginning
+from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
 from proxmox_graph_mail.spool.store import KEPT_AGE, Spool, is_id
 
+FAILED_AGE = 30 * 86400  # seconds for which a user's failed mail is kept
 LEFTOVER_AGE = 600  # seconds after which a `.ID` that nobody holds is what a killed writer left, and is removed
 
 
@@ -44,6 +46,21 @@ def sweep(spool: Spool, now: float) -> list[str]:
             if name.endswith(".log") and is_id(name[:-4]) and not os.path.lexists(f"{here}/{name[:-4]}"):
                 _reunite(name, here, there, now)
     return swept
+
+
+def expire(spool: Spool, now: float) -> list[str]:
+    """Remove what failed of users other than root and was kept for FAILED_AGE; the queue IDs. Root's stays until an admin
+    decides."""
+    gone = []
+    for queue_id in os.listdir(spool.failed):
+        path = f"{spool.failed}/{queue_id}"
+        try:
+            if is_id(queue_id) and os.lstat(path).st_ctime < now - FAILED_AGE and uid_of(read_beginning(path, UID_WITHIN)) > 0:
+                spool.remove(queue_id, failed=True)
+                gone.append(queue_id)
+        except FileNotFoundError:
+            continue  # retried or removed meanwhile
+    return gone
 
 
 def _reunite(name: str, here: str, there: str, now: float) -> None:

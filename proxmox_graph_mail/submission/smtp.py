@@ -1,8 +1,9 @@
 """sendmail -bs: a small SMTP dialogue on standard input and output (RFC 5321), for callers that speak only that.
 
-It takes a message exactly as `sendmail` does: `250` after DATA means the mail is safe. CRLF and bare LF both end a
-line (LSB). There is no relaying to guard, every client is a local program; what is bounded is line length, the
-number of recipients and silence.
+It takes a message exactly as `sendmail` does: `250` after DATA means the mail is safe. Over a socket CRLF alone ends a line, and
+CRLF.CRLF alone a message: a program that passes on what others wrote must not let them smuggle a second mail in (RFC 5321 2.3.8,
+4.1.1.4). A program that pipes its own dialogue may end its lines by LF (LSB); then LF.LF ends the message. There is no relaying
+to guard, every client is a local program; what is bounded is line length, the number of recipients and of errors, and silence.
 """
 
 import os
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 IDLE = 300  # seconds of silence after which the dialogue ends (RFC 5321 4.5.3.2.7)
 COMMAND_LIMIT = 4096
 RECIPIENT_LIMIT = 5000
+ERROR_LIMIT = 10  # replies of 5xx after which the dialogue ends
+HTTP = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+"""A browser that was led here speaks these; it must not go on to speak SMTP in its request's body."""
 
 
 class _Lines:
@@ -69,19 +73,26 @@ class _Session:
         self._lines = _Lines()
         self._host = os.uname().nodename
         self._greeted = False
+        self._errors = 0
+        self._socket = (os.fstat(0).st_mode & 0o170000) == 0o140000
+        self._newline = b"\r\n"
 
     def converse(self) -> None:
         self._say(f"220 {self._host} ESMTP proxmox-graph-mail")
-        while True:
+        while self._errors < ERROR_LIMIT:
             raw = self._lines.next(COMMAND_LIMIT)
             if not raw.endswith(b"\n"):
                 while not self._lines.next(COMMAND_LIMIT).endswith(b"\n"):
                     pass
                 self._say("500 5.5.2 Error: line too long")
                 continue
+            self._newline = b"\r\n" if raw.endswith(b"\r\n") else b"\n"
+            if self._is_odd(raw):
+                self._say("500 5.5.2 Error: a bare CR or LF, or a control character, in a command")
+                continue
             verb, _, rest = raw.decode("utf-8", "surrogateescape").strip().partition(" ")
             verb = verb.upper()
-            if verb == "QUIT":
+            if verb == "QUIT" or verb in HTTP:
                 self._say("221 2.0.0 Bye")
                 self.sender = None
                 return
@@ -89,6 +100,13 @@ class _Session:
                 self._command(verb, rest.strip())
             except DataError as error:
                 self._say(f"501 5.1.3 Error: {log.printable(str(error))}")
+
+        self._say("421 4.7.0 Error: too many errors")
+
+    def _is_odd(self, raw: bytes) -> bool:
+        """Is there something in a command's line that ends or colours lines elsewhere?"""
+        text = raw.removesuffix(self._newline).decode("utf-8", "surrogateescape")
+        return (self._socket and self._newline == b"\n") or any(c < " " or "\x7f" <= c <= "\x9f" for c in text if c != "\t")
 
     def _command(self, verb: str, rest: str) -> None:
         if verb in ("HELO", "EHLO"):
@@ -168,15 +186,16 @@ class _Session:
         self._reset()
 
     def _content(self) -> "Iterator[bytes]":
-        """The message up to the line with a single dot, dots unstuffed (RFC 5321 4.5.2)."""
-        begins = True
+        """The message up to the line with a single dot, dots unstuffed (RFC 5321 4.5.2); lines end as the DATA command's did."""
+        begins, newline, end = True, self._newline, b""
         while True:
             line = self._lines.next(1 << 16)
             if begins:
-                if line in (b".\r\n", b".\n"):
+                if line == b"." + newline:
                     return
                 line = line.removeprefix(b".")
-            begins = line.endswith(b"\n")
+            end = (end + line)[-2:]
+            begins = end.endswith(newline)
             yield line
 
     def _reset(self) -> None:
@@ -184,6 +203,7 @@ class _Session:
         self.recipients = []
 
     def _say(self, *lines: str) -> None:
+        self._errors += lines[-1].startswith("5")
         data = "".join([f"{line}\r\n" for line in lines]).encode("utf-8", "backslashreplace")
         while data:
             data = data[os.write(1, data) :]

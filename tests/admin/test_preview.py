@@ -31,8 +31,20 @@ def test_json_and_the_page(online: Host) -> None:
     done = online.admin("preview", "--json", "--html", str(page), stdin=b"Subject: s\n\n<b> & text\n")
     message = json.loads(done.stdout)
     assert message["subject"] == "s"
-    assert page.read_text() == message["body"]["content"]
+    policy, content = page.read_text().split("\n", 1)
+    assert "Content-Security-Policy" in policy
+    assert "default-src 'none'" in policy
+    assert content == message["body"]["content"]
     assert "&lt;b&gt; &amp; text" in page.read_text()
+
+
+def test_what_turns_text_round_is_escaped(online: Host) -> None:
+    """U+202E, U+2066, U+200F, U+2028: an admin's terminal must show what is there."""
+    odd = "\u202e\u2066\u200f\u2028"
+    done = online.admin("preview", "--json", stdin=f"Subject: s\nX-Odd: {odd}\n\n{odd}ü\n".encode())
+    assert not set(odd) & set(done.stdout)
+    assert json.loads(done.stdout)["body"]["content"].count("\u202e") == 1
+    assert "ü" in done.stdout
 
 
 def test_a_message_of_the_queue(online: Host) -> None:

@@ -155,6 +155,24 @@ def test_who_has_a_mail_is_on_the_disk_before_the_runner_goes_on(
         (host.spool / "queue" / queue_id).unlink(missing_ok=True)  # or in failed/ now
 
 
+def test_what_was_sent_does_not_come_back_with_the_power(host: Host, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unlinks of a moment share an fsync of the directory; before the runner rests or leaves there was one."""
+    left: list[int] = []
+    real = Spool.sync
+
+    def sync(spool: Spool) -> None:
+        left.append(len(host.queue()))
+        real(spool)
+
+    monkeypatch.setattr(Spool, "sync", sync)
+    for _ in range(5):
+        assert host.sendmail("-odq", "root").returncode == 0
+    runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.SENT)), events, threading.Event(), world(time.time))
+    runner.run(once=True)
+    assert left[-1] == 0
+    assert len(left) < 5
+
+
 def test_a_queue_that_vanishes_is_waited_for_without_spinning(host: Host, events: Events) -> None:
     """Unmounted, or moved away: the runner lets go of what it knew, and of nothing that was sent."""
     for _ in range(12):

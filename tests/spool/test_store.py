@@ -11,10 +11,11 @@ from proxmox_graph_mail import light_os
 from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
 from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.journal import Event
 from proxmox_graph_mail.spool.lock import lock
 from proxmox_graph_mail.spool.store import FARTHEST, Spool, is_id
-from proxmox_graph_mail.spool.upkeep import LEFTOVER_AGE, foreign, sweep
+from proxmox_graph_mail.spool.upkeep import FAILED_AGE, LEFTOVER_AGE, expire, foreign, sweep
 from proxmox_graph_mail.spool.watch import outcome_of
 from proxmox_graph_mail.submission.mailq import listing
 from tests.programs import NOBODY, Host
@@ -283,3 +284,40 @@ def test_root_s_journal_line_is_not_written_to_a_second_name_of_another_file(spo
     with pytest.raises(SpoolError):
         journal.append(spool.queue, queue_id, happened("deferred", "x"), durable=True)
     assert victim.read_text() == "as it was"
+
+
+def test_a_disk_that_fails_at_close_has_the_mail_all_the_same(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both fsyncs went well: whoever heard 75 would send it again."""
+    incoming = spool.accept(Envelope(sender="s", recipients=("root",), uid=0, arrived=1.0).encode())
+    incoming.write(b"x")
+    real = os.close
+
+    def close(fd: int) -> None:
+        real(fd)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(light_os, "close", close)
+    queue_id = incoming.commit()
+    monkeypatch.undo()
+    assert spool.due(queue_id) == 0
+
+
+def test_root_s_urge_follows_no_link(spool: Spool, tmp_path: Path) -> None:
+    """The spool is the service user's, `sendmail -q` may be root's."""
+    os.rmdir(spool.queue)
+    os.symlink(tmp_path, spool.queue)
+    with pytest.raises(SpoolError):
+        spool.urge()
+    assert os.listdir(tmp_path) == [] or ".urge" not in os.listdir(tmp_path)
+
+
+def test_a_user_s_failed_mail_goes_after_thirty_days_and_root_s_stays(spool: Spool) -> None:
+    """failed/ must not grow without bound by what anybody may send."""
+    ids = {}
+    for uid in (0, 1000):
+        incoming = spool.accept(Envelope(sender="s", recipients=("root",), uid=uid, arrived=1.0).encode())
+        ids[uid] = incoming.commit()
+        spool.fail(ids[uid])
+    assert expire(spool, time.time() + FAILED_AGE - 60) == []
+    assert expire(spool, time.time() + FAILED_AGE + 60) == [ids[1000]]
+    assert [entry.id for entry in spool.scan_failed()] == [ids[0]]

@@ -85,5 +85,51 @@ def test_a_spool_that_fails_is_a_temporary_reply(host: Host) -> None:
 def test_bytes_that_forge_the_envelope_are_refused(host: Host) -> None:
     """A bare CR or a NUL in an address."""
     replies = say(host, b"EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<x\0y@example.com>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
-    assert any(reply.startswith("501") for reply in replies)
+    assert any(reply.startswith("500 5.5.2 Error: a bare CR or LF, or a control character") for reply in replies)
     assert host.queue() == []
+
+
+@pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\n.\r\n.\r\r\n"])
+def test_only_crlf_dot_crlf_ends_a_message(host: Host, end: bytes) -> None:
+    """Else whoever wrote a part of it smuggles a second mail in, with an envelope of his own."""
+    second = b"MAIL FROM:<forged@example.com>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nSubject: second\r\n\r\n"
+    body = b"Subject: first\r\n\r\ntext" + end + second + b"\r\n.\r\n"
+    replies = say(host, b"EHLO me\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + body + b"QUIT\r\n")
+    assert [reply for reply in replies if "queued as" in reply] == [f"250 2.0.0 Ok: queued as {host.queue()[0]}"]
+    (queue_id,) = host.queue()
+    assert host.envelope(queue_id)["recipients"] == ["b@example.com"]
+    assert b"victim@example.com" in host.message(queue_id)
+
+
+def over_socket(host: Host, data: bytes) -> bytes:
+    """The replies to a whole dialogue over a socket, as the socket unit connects it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(data)
+        ours.shutdown(socket.SHUT_WR)
+        subprocess.run(host.command("sendmail", "-bs"), stdin=theirs.fileno(), stdout=theirs.fileno(), env=host.env, check=False)
+        theirs.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: ours.recv(4096), b""))
+
+
+@pytest.mark.parametrize(
+    "command", [b"MAIL FROM:<a@b>\n", b"MAIL FROM:<a\r@b>\r\n", b"MAIL FROM:<a\xc2\x85@b>\r\n", b"MAIL FROM:<a\xc2\x9b@b>\r\n"]
+)  # fmt: skip
+def test_over_a_socket_commands_are_plain_lines(host: Host, command: bytes) -> None:
+    """CRLF ends them; a bare CR or LF, C0 and C1 are errors."""
+    replies = over_socket(host, b"EHLO me\r\n" + command + b"QUIT\r\n")
+    assert b"500 5.5.2 Error: a bare CR or LF, or a control character" in replies
+
+
+def test_a_browser_is_not_spoken_to(host: Host) -> None:
+    """A page that makes it post a dialogue to localhost gets nowhere."""
+    replies = say(host, b"POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO me\r\nMAIL FROM:<a@b>\r\n")
+    assert len(replies) == 2
+    assert replies[1].startswith("221")
+
+
+def test_ten_errors_end_the_dialogue(host: Host) -> None:
+    """Who speaks no SMTP need not be answered for ever."""
+    replies = say(host, "FOO\r\n" * 30)
+    assert len(replies) == 12
+    assert replies[-1].startswith("421")
