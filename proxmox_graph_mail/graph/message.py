@@ -27,7 +27,7 @@ LATE = 900.0  # seconds after which a mail says at its top that it is late
 
 _HEADER_NAME = re.compile(r"[xX]-[!-9;-~]+")
 _NOT_PASSED_ON = re.compile(
-    r"x-(?:ms-exchange-|original-to$|original-date$|cron-env$|priority$|msmail-priority$|auto-response-suppress$|queue-id$)",
+    r"x-(?:ms-exchange-|original-to$|original-date$|cron-env$|priority$|msmail-priority$|auto-response-suppress$|queue-id$|submitted-by$)",
     re.IGNORECASE,
 )
 _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
@@ -99,19 +99,26 @@ def message_id(mail: Mail, circumstances: Circumstances) -> str:
 
 
 def display_name(sender: Mailbox | None, circumstances: Circumstances) -> str:
-    """The name that tells host and origin: `root@pve1 (Cron Daemon)`, in a cluster
-    `root@pve1 (Cron Daemon, prod)`; of a real address: `ops@example.com via pve1`."""
+    """The name that tells host and origin: `root@pve1 (Cron Daemon)`, in a cluster `root@pve1 (Cron Daemon, prod)`; of a real
+    address: `ops@example.com via pve1`. Whoever submitted it under another name than his own, and is not root, is named too:
+    `root@pve1 (Cron Daemon) by alice`."""
     if sender is None:
         sender = Mailbox(circumstances.full_name, circumstances.user)
     if not sender.address or any(c.isspace() for c in sender.address):
         sender = Mailbox(sender.name or sender.address, circumstances.user)
+    user = circumstances.user
     local, _, domain = sender.address.rpartition("@") if "@" in sender.address else (sender.address, "", "")
     if domain and not circumstances.host.is_local(domain):
         cluster = f" ({circumstances.host.cluster})" if circumstances.host.cluster else ""
-        return _name(f"{sender.name or sender.address} via {circumstances.host.name}{cluster}")
+        return _name(f"{sender.name or sender.address} via {circumstances.host.name}{cluster}{_by(user, '')}")
     name = sender.name if sender.name.lower() != local.lower() else ""
     more = ", ".join(word for word in (name, circumstances.host.cluster) if word)
-    return _name(f"{local or circumstances.user}@{circumstances.host.name}{f' ({more})' if more else ''}")
+    return _name(f"{local or user}@{circumstances.host.name}{f' ({more})' if more else ''}{_by(user, local or user)}")
+
+
+def _by(user: str, shown: str) -> str:
+    """…` by alice`, for a user who is neither root nor the one that is shown."""
+    return "" if user in ("root", shown) else f" by {user}"
 
 
 def _subject(subject: str) -> str:
@@ -157,6 +164,8 @@ def _headers(mail: Mail, circumstances: Circumstances) -> list[dict[str, str]]:
         ("X-Original-Date", format_datetime(date)),
         ("X-Queue-ID", f"{circumstances.queue_id}@{circumstances.host.name}"),
     ]
+    if circumstances.user != "root":
+        headers.append(("X-Submitted-By", f"{circumstances.user}@{circumstances.host.name}"))
     for name, value in mail.headers:
         if len(headers) == HEADER_LIMIT:
             break

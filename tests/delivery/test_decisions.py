@@ -12,6 +12,7 @@ import pytest
 from proxmox_graph_mail.delivery.attempt import Delivery, send
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.index import DEATHS
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.delivery.runner import Runner
 from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE
@@ -360,6 +361,19 @@ def test_a_suspect_that_a_runner_outlived_is_none_any_more(host: Host, events: E
     runner.run(once=True)
     assert len(host.queue()) == 1
     assert (host.spool / "in-flight").read_text() == ""
+
+
+def test_a_message_that_killed_many_runners_is_held_and_tried_again_when_its_time_has_come(host: Host, events: Events) -> None:
+    """What killed them may have been mended; an admin's `queue retry` need not wait either."""
+    assert host.sendmail("-odq", "root").returncode == 0
+    (host.spool / "in-flight").write_text(f"{host.queue()[0]} {DEATHS - 1}\n")
+    mailer = Mailer(Status.SENT)
+    runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), world(time.time))
+    assert runner.run(once=True) == 1
+    assert (mailer.sent, journal.read(str(host.spool / "queue"), host.queue()[0]).state) == (0, "held")
+    host.make_due()
+    assert runner.run(once=True) == 0
+    assert mailer.sent == 1
 
 
 def test_a_message_s_journal_is_read_once_however_often_it_is_tried(

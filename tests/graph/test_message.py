@@ -98,6 +98,24 @@ def test_the_display_name_tells_host_and_origin(sender: Mailbox | None, name: st
     assert display_name(sender, AT) == name
 
 
+@pytest.mark.parametrize(
+    ("sender", "name"),
+    [
+        (None, "alice@pve1"), (Mailbox("Cron Daemon", "root"), "root@pve1 (Cron Daemon) by alice"),
+        (Mailbox("Ops", "ops@example.org"), "Ops via pve1 by alice"), (Mailbox("Alice", "alice@pve1"), "alice@pve1"),
+        (Mailbox("", "bob"), "bob@pve1 by alice"),
+    ],
+)  # fmt: skip
+def test_who_submitted_it_under_another_name_is_named(sender: Mailbox | None, name: str) -> None:
+    """Any user can write `From: root (Cron Daemon)`; the reader sees whose mail it is, and so does a rule by its header."""
+    alice = dataclasses.replace(AT, user="alice")
+    assert display_name(sender, alice) == name
+    headers = {one["name"]: one["value"] for one in graph_message(Mail(sender=sender), ONE, alice)["internetMessageHeaders"]}
+    assert headers["X-Submitted-By"] == "alice@pve1"
+    forged = graph_message(Mail(headers=(("X-Submitted-By", "root@pve1"),)), ONE, AT)["internetMessageHeaders"]
+    assert "X-Submitted-By" not in {one["name"] for one in forged}
+
+
 def test_f_s_full_name_is_used_where_there_is_no_from() -> None:
     """sendmail -F CronDaemon."""
     assert display_name(None, dataclasses.replace(AT, full_name="CronDaemon")) == "root@pve1 (CronDaemon)"
