@@ -16,7 +16,8 @@ HEADER = 1 << 20  # bytes of the header section of a message, and of a part
 FIELDS = 2000  # fields of a message's header section
 WORK = 20_000_000  # lines, times what may be nested: comparisons of the parser, some seconds of them
 
-_COMPOSED = re.compile(rb"^content-type[ \t]*:\s*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
+# Whatever stands between name and value: the parser folds, and strips more than blanks. Rather one too many than one too few.
+_COMPOSED = re.compile(rb"content-type[^a-z0-9]*(?:multipart|message)/", re.IGNORECASE)
 _BOUNDARY = re.compile(rb"boundary\*?\d?\*?[ \t\r\n]*=[ \t\r\n]*(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE)
 _HEADER_END = re.compile(rb"\n\r?\n")
 

@@ -53,6 +53,8 @@ def parse(data: bytes) -> Mail:
         message = _message(_clean_header(data[start_of_message(data) :], contents))
         contents.defects += [f"{type(defect).__name__}" for defect in message.defects]
         walk(message, contents)
+        if contents.too_many:
+            return _outline(data, "it has too many parts")
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
         # The standard library's parser has raised each of these on some mail. Then the mail is its own text.
         contents = Contents()

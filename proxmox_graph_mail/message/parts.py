@@ -10,6 +10,7 @@ import mimetypes
 import re
 
 from proxmox_graph_mail.message import charset
+from proxmox_graph_mail.message.bounds import PARTS
 from proxmox_graph_mail.message.mail import Attachment
 
 Part = email.message.Message
@@ -27,11 +28,15 @@ class Contents:
         self.htmls: list[str] = []
         self.attachments: list[Attachment] = []
         self.defects: list[str] = []
+        self.too_many = False  # more parts than bounds.py could count, for its boundary is written in an odd way
 
 
 def walk(part: Part, contents: Contents, *, alternative: bool = False, related: bool = False, depth: int = 0) -> None:
     """Gather what a part and those in it hold."""
     kind = part.get_content_type()
+    if len(contents.attachments) + len(contents.texts) + len(contents.alternatives) > PARTS:
+        contents.too_many = True
+        return
     if part.is_multipart() and not kind.startswith("message/") and depth < MAX_DEPTH:
         children = part.get_payload()
         if isinstance(children, list):

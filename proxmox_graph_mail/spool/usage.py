@@ -27,11 +27,12 @@ LIMIT = 100  # bytes of such a line
 
 
 class Usage:
-    """One user's; within `with` this process alone changes it. Raises SpoolError."""
+    """One user's; within `with` this process alone changes it, and waits for its turn with `wait`. Raises SpoolError."""
 
-    def __init__(self, spool: Spool, uid: int) -> None:
+    def __init__(self, spool: Spool, uid: int, *, wait: bool = True) -> None:
         self._spool = spool
         self._uid = uid
+        self._lock = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         self.messages = self.bytes = self._counted = 0
 
     def __enter__(self) -> "Usage":
@@ -40,8 +41,12 @@ class Usage:
             if not os.path.isdir(directory):
                 os.makedirs(directory, 0o770, exist_ok=True)
             self._fd = open_plain(f"{directory}/{self._uid}", os.O_RDWR | os.O_CREAT)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            words = os.read(self._fd, LIMIT).split()
+            try:
+                fcntl.flock(self._fd, self._lock)
+                words = os.read(self._fd, LIMIT).split()
+            except OSError:
+                os.close(self._fd)
+                raise
         except OSError as error:
             raise translated(error, directory) from error
         if len(words) == 3 and all(word.isdigit() for word in words):
@@ -89,7 +94,7 @@ def has_left(spool: Spool, uid: int, messages: int, size: int) -> None:
     """So much of a user's mail has left the queue, or the spool. Root's is not counted."""
     if uid > 0:
         try:
-            with Usage(spool, uid) as usage:
+            with Usage(spool, uid, wait=False) as usage:  # the queue runner waits for nobody
                 if usage.known:
                     usage.add(-messages, -size)
         except SpoolError:

@@ -116,6 +116,16 @@ BOMBS = {
 }
 
 
+ODD = b"Content-Type: multipart/mixed; boundary"
+BOMBS |= {
+    "type behind a control character": nested(900, 300).replace(b"Content-Type: multi", b"Content-Type:\x1c multi"),
+    "type behind NUL and much space": nested(60, 1).replace(b"Content-Type: multi", b"Content-Type:\0" + b" " * 900 + b"multi"),
+    "an encoded boundary": HEAD + ODD + b"*=utf-8''%78%79\n\n" + b"--xy\n\nx\n" * 5000,
+    "a boundary in pieces": HEAD + ODD + b'*0="x"; boundary*1="y"\n\n' + b"--xy\n\nx\n" * 5000,
+    "a quoted quote": HEAD + ODD + b'="x\\"y"\n\n' + b'--x"y\n\nx\n' * 5000,
+}
+
+
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_is_outlined_and_comes_as_an_attachment(kind: str) -> None:
     """Who, what about, and every byte; the parser, which it would keep busy for minutes, does not see it."""

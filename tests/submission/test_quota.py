@@ -139,6 +139,18 @@ def test_what_has_left_makes_room_again(spool: Spool, monkeypatch: pytest.Monkey
     assert not os.path.exists(f"{spool.root}/users/0")
 
 
+def test_the_runner_waits_for_nobody_s_count(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a submission counts, which may take seconds, root's alarm goes on; nothing is left open."""
+    disk(monkeypatch, 1 << 30)
+    mail(spool, MALLORY)
+    with Usage(spool, MALLORY) as usage:
+        before = len(os.listdir("/proc/self/fd"))
+        has_left(spool, MALLORY, 1, 1)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert usage.messages == 1
+    assert counted(spool, MALLORY)[0] == 1
+
+
 @pytest.mark.parametrize("line", [b"", b"x y z", b"9999 9999999999 1", b"-1 -1 -1", b"\xff" * 300])
 def test_who_would_be_refused_is_counted_anew(spool: Spool, monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
     """The count may be too high (an admin removed mail), or damaged; but not more than once a minute."""
