@@ -33,9 +33,11 @@ def run(*, once: bool = False, idle: float = IDLE, lock_fd: int = -1) -> int:
         raise UsageError(f"--idle takes 0 to {LONGEST} seconds")
     log.setup("runner", echo=not os.path.exists(paths.syslog()) or os.isatty(2))
     spool = Spool()
-    if lock_fd < 0:
+    if lock_fd < 0 and not os.path.isdir(spool.root):
         spool.create()
     become_service_user(spool)
+    if lock_fd < 0:
+        spool.create()  # as its owner: root makes nothing where others may have put a link
     lock = lock_fd if lock_fd >= 0 and owns_lock(spool.root, lock_fd) else None
     if once and lock is None:
         lock = take_lock(spool.root)

@@ -25,6 +25,12 @@ from proxmox_graph_mail.spool.store import Spool, arrival
 
 SPOOL_TROUBLE_PAUSE = 60.0
 """Seconds before a message is touched again whose change of state could not be written (a full or read-only disk)."""
+STALL = 900.0  # seconds in which nothing was settled, though mail is in hand, after which that is an alarm
+STALLED = Outcome(
+    Status.HELD,
+    "mail is in hand, and nothing has come of it for 15 minutes: look at what is between this host and Graph",
+    "Stalled",
+)
 SYNC_PAUSE = 0.1  # seconds between two fsyncs of the directory for what was removed
 COUNT_PAUSE = 60.0  # seconds between two counts of failed/
 PROXMOX = "proxmox-mail-forward"  # who takes root's mail in Graph's place
@@ -49,6 +55,7 @@ class Settlement:
         self.unsynced = False
         """Was something removed that may come back with the power?"""
         self._synced_at = self._count_at = float("-inf")
+        self._moved_at = world.monotonic()  # when something was settled last, or nothing was in hand
         self._settled = False
         self._failed_there = 0
         self._said: set[str] = set()
@@ -72,6 +79,7 @@ class Settlement:
         else:
             self._write(message, verdict, now)
         self._settled = True
+        self._moved_at = self._monotonic()
         self._observers.on_settled(message.id, verdict.state)
         if begins and delivery.outcome.status is not Status.HELD:
             self._expire(delivery.outcome, now)
@@ -122,6 +130,10 @@ class Settlement:
         crash before it sends at most these mails again."""
         for message in self.unremoved[:]:
             self._remove(message, self._clock())
+        if not self._index.in_hand():
+            self._moved_at = self._monotonic()
+        elif self._monotonic() - self._moved_at > STALL and self._observers.alarm is not None:
+            self._observers.alarm.refused(STALLED, self._clock() - STALL)
         if self.unsynced and (last or self._monotonic() - self._synced_at >= SYNC_PAUSE):
             self.unsynced = False
             self._synced_at = self._monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxmox_graph_mail.delivery.alarm import Alarm
 from proxmox_graph_mail.delivery.attempt import Delivery, send
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.events import Events
@@ -16,7 +17,8 @@ from proxmox_graph_mail.delivery.index import DEATHS
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.delivery.runner import Runner
 from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE
-from proxmox_graph_mail.delivery.surroundings import Surroundings
+from proxmox_graph_mail.delivery.supervision import Report
+from proxmox_graph_mail.delivery.surroundings import Observers, Surroundings
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.root_mail.decision import Decision, RootPart, given_up
@@ -374,6 +376,34 @@ def test_a_message_that_killed_many_runners_is_held_and_tried_again_when_its_tim
     host.make_due()
     assert runner.run(once=True) == 0
     assert mailer.sent == 1
+
+
+def test_mail_in_hand_of_which_nothing_comes_is_an_alarm(host: Host, events: Events) -> None:
+    """After fifteen minutes, whoever keeps it; not because the queue was empty before, and not while something moves."""
+    assert host.sendmail("-odq", "root").returncode == 0
+    told: list[str] = []
+    now = 2e9
+    observers = Observers(Report(), alarm=Alarm(host.state, told.append))
+    around = Surroundings(clock=lambda: now, monotonic=lambda: now, observers=observers)
+    runner = Runner(Spool(str(host.spool)), configuration(Mailer(Status.SENT)), events, threading.Event(), around)
+    index, settlement, alarm = runner._index, runner._settlement, observers.alarm
+    assert alarm is not None
+    now += 7200
+    settlement.round_ends()  # nothing was in hand
+    index.scan()
+    index.advance(now)
+    message = index.take()
+    assert message is not None
+    for _ in range(8):
+        now += 110
+        settlement.round_ends()
+        alarm.look(now)
+        assert told == []
+    now += 110
+    settlement.round_ends()
+    alarm.look(now)
+    assert len(told) == 1
+    assert "nothing has come of it for 15 minutes" in told[0]
 
 
 def test_a_message_s_journal_is_read_once_however_often_it_is_tried(
