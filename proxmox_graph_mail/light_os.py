@@ -41,28 +41,24 @@ else:
         @staticmethod
         def lexists(name):
             """Is there something, be it a link that leads nowhere?"""
-            try:
-                posix.lstat(name)
-            except (OSError, ValueError):
-                return False
-            return True
+            return _mode(posix.lstat, name) != 0
 
         @staticmethod
         def exists(name):
             """Is there something where it leads?"""
-            try:
-                posix.stat(name)
-            except (OSError, ValueError):
-                return False
-            return True
+            return _mode(posix.stat, name) != 0
 
         @staticmethod
         def isdir(name):
             """Is it a directory?"""
-            try:
-                return (posix.stat(name).st_mode & 0o170000) == 0o040000
-            except (OSError, ValueError):
-                return False
+            return (_mode(posix.stat, name) & 0o170000) == 0o040000
+
+    def _mode(look, name):
+        """What is there, as `look` sees it; 0 if nothing is."""
+        try:
+            return look(name).st_mode
+        except (OSError, ValueError):
+            return 0
 
     def makedirs(name, mode=0o777, exist_ok=False):
         """Make a directory, and those above it. Raises OSError."""

@@ -11,10 +11,9 @@ from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.index import Index
 from proxmox_graph_mail.delivery.queued import Place, Queued
-from proxmox_graph_mail.delivery.schedule import ROUNDS_WITHIN, expired
 from proxmox_graph_mail.delivery.surroundings import Surroundings
 from proxmox_graph_mail.delivery.suspension import Suspension
-from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line, recorded
+from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line, recorded, too_old
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.message.recipients import LOCAL_ROOT
@@ -91,19 +90,15 @@ class Settlement:
 
     def _expire(self, outcome: Outcome, now: float) -> None:
         """Give up what became too old while the queue was suspended: it is not tried, so it would never end."""
+        passed_over = replace(outcome, request_id="", shared=False)
+        lifetime = self._configuration.lifetime
         for message in self._index:
-            if message.place is Place.READY and now - arrival(message.id) > self._configuration.lifetime:
+            if message.place is Place.READY and now - arrival(message.id) > lifetime:
                 try:
                     envelope, _ = self._spool.envelope(message.id)
                 except (DataError, SpoolError, OSError):
                     continue  # damaged: seen when it is tried
-                past = self._with_rounds(message.history)
-                rounds = sum(0 <= now - time < ROUNDS_WITHIN for time in past.rounds)
-                if expired(
-                    arrived=envelope.arrived, last_held=past.last_held, now=now, lifetime=self._configuration.lifetime,
-                    rounds=rounds + 1,
-                ):  # fmt: skip
-                    passed_over = replace(outcome, request_id="", shared=False)
+                if too_old(envelope.arrived, self._with_rounds(message.history), now=now, lifetime=lifetime):
                     self.settle(message, Delivery(passed_over, envelope.arrived, envelope.recipients), tried=False)
 
     def settle_root_part(self, message: Queued, decision: Decision) -> None:

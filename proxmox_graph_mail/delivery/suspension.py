@@ -77,7 +77,7 @@ class Suspension:
         """Graph takes mail again, or the settings changed; was anything suspended?"""
         was = self.outcome is not None
         self.outcome, self.until, self.rounds = None, 0.0, 0
-        self._uncertain = 0
+        self._uncertain, self._not_graph = 0, ""
         self.probed.clear()
         if self._written.state:
             last_held = now if self._written.state == "held" else self._written.last_held

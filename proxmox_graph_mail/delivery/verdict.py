@@ -48,10 +48,7 @@ def decide(
     arrived = delivery.arrived or arrival(queue_id)
     if outcome.status is Status.FAILED and outcome.second_chance and attempts < 2:
         outcome = replace(outcome, status=Status.TRANSIENT)
-    recent = sum(0 <= now - time < schedule.ROUNDS_WITHIN for time in past.rounds)
-    if outcome.status in (Status.TRANSIENT, Status.UNCERTAIN) and schedule.expired(
-        arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=recent + 1
-    ):
+    if outcome.status in (Status.TRANSIENT, Status.UNCERTAIN) and too_old(arrived, past, now=now, lifetime=lifetime):
         outcome = Outcome(Status.FAILED, f"given up after {duration(now - arrived)}: {outcome.reason}", "Expired")
     state = _STATES[outcome.status]
     when = 0.0
@@ -67,6 +64,12 @@ def decide(
         sent_to=delivery.sent_to,  # all of them: an earlier event may have been lost
     )  # fmt: skip
     return Verdict(state, outcome, attempts, max(now - arrived, 0.0), when, event)
+
+
+def too_old(arrived: float, past: History, *, now: float, lifetime: float) -> bool:
+    """Is a message that meets one more round now to be given up for its age?"""
+    recent = sum(0 <= now - time < schedule.ROUNDS_WITHIN for time in past.rounds)
+    return schedule.expired(arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=recent + 1)
 
 
 def recorded(queue_id: str, delivery: Delivery, verdict: Verdict, now: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ NESTED = 50  # multiparts and messages in one message, each of which may hold th
 PARTS = 1000
 HEADER = 1 << 20  # bytes of the header section of a message, and of a part
 FIELDS = 2000  # fields of a message's header section
+SEARCHED = 4 << 30  # bytes that are searched for boundaries, all boundaries together: some two seconds
 WORK = 20_000_000  # lines, times what may be nested: comparisons of the parser, some seconds of them
 
 # Whatever stands between name and value: the parser folds, and strips more than blanks. Rather one too many than one too few.
@@ -43,7 +44,7 @@ def exceeded(data: bytes) -> str:
 
 def _parts(data: bytes) -> str:
     boundaries = {quoted or bare for quoted, bare in _BOUNDARY.findall(data)}
-    if len(boundaries) > 2 * NESTED:
+    if len(boundaries) > 2 * NESTED or len(boundaries) * len(data) > SEARCHED:
         return "it has too many boundaries"
     parts = 0
     for boundary in boundaries:

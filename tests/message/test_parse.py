@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxmox_graph_mail.message import bounds
 from proxmox_graph_mail.message.bounds import exceeded
 from proxmox_graph_mail.message.mail import Mailbox
 from proxmox_graph_mail.message.parse import parse
@@ -146,6 +147,14 @@ def test_what_programs_write_is_far_below_the_bounds() -> None:
     outer = HEAD + b"Content-Type: multipart/mixed; boundary=o\n\n" + b"--o\nContent-Type: message/rfc822\n\n" * 1
     for data in (log, outer + inner + b"--o--\n", outer + b"line\n" * 500_000):
         assert exceeded(data) == ""
+
+
+def test_looking_for_boundaries_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ninety of them in a mail of 200 MB would take ten seconds by themselves."""
+    data = HEAD + ODD + b"=b0\n\n" + b"".join(b"boundary=b%d\n" % number for number in range(90)) + b"x" * 1000
+    assert exceeded(data) == ""
+    monkeypatch.setattr(bounds, "SEARCHED", 90 * len(data) - 1)
+    assert exceeded(data) == "it has too many boundaries"
 
 
 def test_many_texts_beside_html_are_joined_once() -> None:
