@@ -24,7 +24,7 @@ INSIDE = {
     "rfc822": {"rfc822"},
     "spool": {"spool"} | BASE,
     "submission": {"submission", "spool", "rfc822", "host"} | BASE,
-    "message": {"message", "rfc822", "host"},
+    "message": {"message", "rfc822", "host", "errors"},
     "settings": {"settings", "errors", "paths"},
     "graph": {"graph", "message", "rfc822", "host", "errors", "files", "log"},
     "proxmox": {"proxmox"} | BASE,
@@ -34,7 +34,7 @@ INSIDE = {
 """Each room and what of the package it may import. admin may import everything, and is the only one that imports submission."""
 
 OUTSIDE = {"httpx": {"graph"}, "tenacity": {"graph"}, "msal": {"graph"}, "pydantic": {"settings"}, "typer": {"admin"},
-           "click": {"admin"}, "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox", "root_mail"},
+           "click": {"admin"}, "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox", "root_mail", "message"},
            "dotenv": {"settings"}, "cryptography": {"graph"}}  # fmt: skip
 """Each library and the rooms it may be imported in."""
 

@@ -12,13 +12,13 @@ from datetime import datetime
 from proxmox_graph_mail.delivery.credential_end import footer
 from proxmox_graph_mail.delivery.form import PARSE_LIMIT, Form, own_bytes
 from proxmox_graph_mail.delivery.relay import Relay
-from proxmox_graph_mail.errors import DataError, SpoolError
+from proxmox_graph_mail.errors import ConfinedError, DataError, SpoolError
 from proxmox_graph_mail.graph.fitting import fits
 from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, REQUEST_LIMIT, Circumstances, message_id
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.host import login_name
+from proxmox_graph_mail.message.confined import taken_apart
 from proxmox_graph_mail.message.mail import Mail, Mailbox
-from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import AddressBook, Recipients, recipients
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.spool.journal import NEW, History
@@ -62,14 +62,17 @@ def attempt(
         if isinstance(error, FileNotFoundError):
             raise
         return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
-    return send(queue_id, envelope, data, size, relay, history, clock())
+    try:
+        return send(queue_id, envelope, data, size, relay, history, clock())
+    except ConfinedError as error:
+        return Delivery(Outcome(Status.TRANSIENT, str(error), "Confined"), envelope.arrived)
 
 
 def prepared(
     queue_id: str, envelope: Envelope, data: bytes, book: AddressBook, sender: str, now: float
 ) -> tuple[Mail, Recipients, Circumstances]:  # fmt: skip
     """What a message says, who gets it, and what its Graph message is made of besides."""
-    mail = parse(data)
+    mail = taken_apart(data)
     user = login_name(envelope.uid)
     if mail.sender is None:
         mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or user))

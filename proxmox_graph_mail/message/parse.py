@@ -47,14 +47,14 @@ _SEALED = ("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", 
 def parse(data: bytes) -> Mail:
     """Take a message apart. Never raises, whatever the bytes are."""
     if reason := exceeded(data[start_of_message(data) :]):
-        return _outline(data, reason)
+        return outline(data, reason)
     contents = Contents()
     try:
         message = _message(_clean_header(data[start_of_message(data) :], contents))
         contents.defects += [f"{type(defect).__name__}" for defect in message.defects]
         walk(message, contents)
         if contents.too_many:
-            return _outline(data, "it has too many parts")
+            return outline(data, "it has too many parts")
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
         # The standard library's parser has raised each of these on some mail. Then the mail is its own text.
         contents = Contents()
@@ -65,8 +65,8 @@ def parse(data: bytes) -> Mail:
     return _mail(message, contents)
 
 
-def _outline(data: bytes, reason: str) -> Mail:
-    """What is said of a message that the parser is not given: who and what about, by the beginning of its header."""
+def outline(data: bytes, reason: str) -> Mail:
+    """What is said of a message that is not taken apart: who and what about, by the beginning of its header."""
     data = data[start_of_message(data) :]
     beginning = data[: min(section_end(data)[0], OUTLINE)]
     fields = [field for field in written_fields(beginning)[:OUTLINE_FIELDS] if _TELLING.match(field)]

@@ -1,13 +1,15 @@
 """A message's parts → its body, its attachments, and what had to be repaired in them.
 
 Which part is the body: the first HTML, and the plain text that says the same; further plain-text parts without a file name (a
-footer) are appended; every other leaf is an attachment, so that nothing a message carries is dropped.
+footer) are appended; every other leaf is an attachment, so that nothing a message carries is dropped. So are texts beyond what a
+page can show: as bytes they take a quarter of what they would take as characters.
 """
 
 import binascii
 import email.message
 import mimetypes
 import re
+from email.errors import MessageError
 
 from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import PARTS
@@ -16,6 +18,8 @@ from proxmox_graph_mail.message.mail import Attachment
 Part = email.message.Message
 
 MAX_DEPTH = 50
+TEXTS = 6 << 20  # bytes of texts and pages together that are taken as text; a request to Graph takes 4 MB
+SHOWN = 200_000  # bytes of the beginning, and of the end, of a text that is longer
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
 
 
@@ -28,6 +32,7 @@ class Contents:
         self.htmls: list[str] = []
         self.attachments: list[Attachment] = []
         self.defects: list[str] = []
+        self.taken = 0  # bytes of texts so far
         self.too_many = False  # more parts than bounds.py could count, for its boundary is written in an odd way
 
 
@@ -61,9 +66,11 @@ def walk(part: Part, contents: Contents, *, alternative: bool = False, related: 
     named = bool(_filename(part))
     attached = named or part.get_content_disposition() == "attachment"
     if kind == "text/plain" and not attached and not part.is_multipart():
-        (contents.alternatives if alternative else contents.texts).append(_text(part, contents))
+        text = _text(part, contents)
+        if text is not None:
+            (contents.alternatives if alternative else contents.texts).append(text)
     elif kind == "text/html" and not attached and not contents.htmls and not part.is_multipart():
-        contents.htmls.append(_text(part, contents))
+        _page(part, contents)
     else:
         contents.attachments.append(_attachment(part, contents, related=related))
 
@@ -77,8 +84,38 @@ def _stray_text(text: str | None, contents: Contents) -> None:
         contents.defects.append("text outside the MIME boundaries; shown")
 
 
-def _text(part: Part, contents: Contents) -> str:
+def _page(part: Part, contents: Contents) -> None:
     content = _content(part)
+    if contents.taken + len(content) <= TEXTS:
+        contents.htmls.append(_decoded(part, contents, content))
+        return
+    contents.attachments.append(Attachment(name="message.html", content_type="text/html", content=content))
+    contents.texts.append("The page of this mail is too long to be shown here; it is attached as message.html.\n")
+
+
+def _middle_cut(content: bytes, contents: Contents) -> bytes | None:
+    """Of a text that is too long its beginning and its end, whole lines where there are lines; all of it is attached."""
+    name = "message.txt" if not contents.attachments else f"attachment-{len(contents.attachments) + 1}.txt"
+    contents.attachments.append(Attachment(name=name, content_type="text/plain", content=content))
+    if len(content) < 3 * SHOWN or contents.taken + 2 * SHOWN > TEXTS:
+        return None
+    head, tail = content[:SHOWN], content[-SHOWN:]
+    head = head[: head.rfind(b"\n") + 1 or SHOWN]
+    tail = tail[tail.find(b"\n") + 1 :]
+    left_out = content.count(b"\n", len(head), len(content) - len(tail))
+    return head + f"\n[… {left_out} lines are left out here; all of it is attached as {name} …]\n\n".encode() + tail
+
+
+def _text(part: Part, contents: Contents) -> str | None:
+    content = _content(part)
+    if contents.taken + len(content) > TEXTS:
+        cut = _middle_cut(content, contents)
+        return None if cut is None else _decoded(part, contents, cut)
+    return _decoded(part, contents, content)
+
+
+def _decoded(part: Part, contents: Contents, content: bytes) -> str:
+    contents.taken += len(content)
     text, defect = charset.decode(content, _charset(part))
     if defect:
         contents.defects.append(defect)
@@ -100,17 +137,14 @@ def _charset(part: Part) -> str | None:
 
 
 def _content(part: Part) -> bytes:
-    encoded = part.get_payload()
-    if isinstance(encoded, str) and str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64":
+    if str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64":
+        encoded = part.get_payload()
         try:
-            return binascii.a2b_base64(encoded)
+            return binascii.a2b_base64(encoded) if isinstance(encoded, str) else _as_bytes(part)
         except ValueError:
             pass  # the standard library's way repairs more, and takes four times the memory
     content = part.get_payload(decode=True)
-    if isinstance(content, bytes):
-        return content
-    payload = part.get_payload()
-    return payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else part.as_bytes()
+    return content if isinstance(content, bytes) else _as_bytes(part)
 
 
 def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
@@ -145,8 +179,15 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
 def _as_bytes(part: Part) -> bytes:
     try:
         return part.as_bytes()
-    except (UnicodeError, LookupError, ValueError, TypeError, AttributeError, IndexError):
-        return part.as_string().encode("utf-8", "surrogateescape")
+    except (MessageError, UnicodeError, LookupError, ValueError, TypeError, AttributeError, IndexError):
+        pass  # the standard library refuses to write some fields and charsets that it has read
+    fields = "".join(f"{name}: {charset.raw_header(str(value))}\n" for name, value in part.raw_items())
+    children = part.get_payload()
+    if not isinstance(children, list):
+        return fields.encode("utf-8", "surrogateescape") + b"\n" + _content(part)
+    boundary = f"--{part.get_boundary('part')}\n".encode("utf-8", "surrogateescape")
+    inner = [boundary + _as_bytes(child) + b"\n" for child in children if isinstance(child, Part)]
+    return b"".join([fields.encode("utf-8", "surrogateescape"), b"\n", *inner])
 
 
 def _filename(part: Part) -> str:
