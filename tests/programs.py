@@ -227,14 +227,27 @@ class Host:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         path.chmod(0o666)
+        with self._receives(listener, env):
+            yield path
+            path.unlink()
+
+    @contextmanager
+    def smtp_socket(self, address: str = "127.0.0.1", **env: str) -> Iterator[int]:
+        """The receiver with a port for SMTP, as systemd starts it."""
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        listener.bind((address, 0))
+        with self._receives(listener, env):
+            yield listener.getsockname()[1]
+
+    @contextmanager
+    def _receives(self, listener: socket.socket, env: dict[str, str]) -> Iterator[None]:
         listener.listen(64)
         command = [PYTHON, "-c", AS_SYSTEMD, str(listener.fileno()), *self.command("proxmox-graph-mail-receive")]
         with subprocess.Popen(command, env=self.env | env, pass_fds=(listener.fileno(),)) as receiver:
             self.receiver = receiver
             try:
-                yield path
+                yield
             finally:
-                path.unlink()
                 listener.close()
                 receiver.terminate()
                 assert receiver.wait(PATIENCE) in (0, -signal.SIGTERM)  # the latter: before it had begun

@@ -142,8 +142,10 @@ def relay_for_another_queue(settings: Settings) -> tuple[Relay, Callable[[], Non
     return replace(made, book=replace(made.book, hands_over_root=False), keeps_original=False), close
 
 
-def configuration(stop: threading.Event, watch: Callable[[Iterable[Path]], None]) -> Configuration:
-    """The settings as the runner sees them; `watch` is told the files whose change it wants to know of."""
+def configuration(
+    stop: threading.Event, watch: Callable[[Iterable[Path]], None], tell: Callable[[Settings], None] = lambda _settings: None
+) -> Configuration:
+    """The settings as the runner sees them; `watch` is told the files whose change it wants to know of, `tell` what was read."""
     named = settings_module.files()
 
     def load() -> tuple[Relay, float, Callable[[], None]]:
@@ -155,6 +157,7 @@ def configuration(stop: threading.Event, watch: Callable[[Iterable[Path]], None]
         for path in settings_module.files():
             if _mode(path) & 0o007:
                 log.line(f"warning: {path} holds the credential and is world-readable: chmod 0640 {path}", log.WARNING)
+        tell(settings)
         made, close = relay(settings, stop)
         return made, settings.queue_lifetime, close
 

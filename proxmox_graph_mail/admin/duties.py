@@ -1,6 +1,7 @@
 """What the queue runner does once a day: say that the credential ends, and report mail that failed or does not go.
 
-    STATE/duties.json   what has been said: the credential's end and the stage of its warning, the date of the last report
+    STATE/duties.json   what has been said: the credential's end and the stage of its warning, the date of the last report; and
+                        what is to be said: failed mail that was removed
 
 The mails go to the administrator by the queue, like any other. In a cluster whose settings are the cluster's, the node with
 the lowest name alone speaks of the credential.
@@ -9,7 +10,7 @@ the lowest name alone speaks of the credential.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from proxmox_graph_mail.admin.connection import address_book, ends
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import MailError
-from proxmox_graph_mail.host import this_host
+from proxmox_graph_mail.host import login_name, this_host
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.settings import Settings, load, source
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Spool, arrival
+from proxmox_graph_mail.spool.usage import daily_recipients, refused_lately
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.submission.intake import store
 
@@ -42,13 +44,14 @@ class Duties:
         self._record = Record(state)
         self._today = today
 
-    def __call__(self) -> None:
-        """Do what is due. Whatever is wrong, it raises nothing: mail goes on."""
+    def __call__(self, expired: Sequence[str] = ()) -> None:
+        """Do what is due; report `expired`, failed mail that was removed. Whatever is wrong, it raises nothing: mail goes on."""
         try:
             settings = load()
-            said = files.read_json(self._path)
+            before = files.read_json(self._path)
+            said = before | {"expired": [*before.get("expired", ()), *expired][-LOOKED_AT:]}
             now = said | self._credential(settings, said) | self._report(settings, said)
-            if now != said:
+            if now != before:
                 files.replace(str(self._path), json.dumps(now).encode())
         except (MailError, OSError) as error:
             log.line(f"the daily duties failed: {error}", log.WARNING)
@@ -84,20 +87,13 @@ class Duties:
         patience = {"failed": FAILED, "held": FAILED}
         rows = [row for row in listing if now - arrival(row["id"]) > patience.get(row["state"], WAITING)]
         outcomes = [row for row in self._record.read() if row["state"] in ("sent", "held")]
-        if not rows or (outcomes and outcomes[-1]["state"] == "held"):
+        notes = [*_refused(self._spool, now), *_removed(said["expired"])]
+        if not (rows or notes) or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        lines = [f"Not sent on {host}: {mailq.messages(len(rows))} that failed, are held, or have waited over a day.", ""]
-        for row in rows[:SHOWN]:
-            lines += [
-                f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
-                f"    {row['reason']}",
-            ]
-        if len(rows) > SHOWN:
-            lines.append(f"and {'at least ' if len(listing) >= LOOKED_AT else ''}{len(rows) - SHOWN} more")
-        lines += ["", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report.", ""]
-        self._submit(settings, f"{host}: {mailq.messages(len(rows))} not sent", "\n".join(lines))
-        return {"report": today}
+        title = f"{mailq.messages(len(rows))} not sent" if rows else "mail of users was refused or removed"
+        self._submit(settings, f"{host}: {title}", "\n".join([*_listed(rows, host, len(listing)), *notes, ""]))
+        return {"report": today, "expired": []}
 
     def _submit(self, settings: Settings, subject: str, body: str) -> None:
         """Into the queue, for the administrator."""
@@ -108,6 +104,35 @@ class Duties:
         header = f"Subject: {subject}\nTo: {', '.join(people)}\nAuto-Submitted: auto-generated\n"
         message = f'{header}Content-Type: text/plain; charset="utf-8"\n\n{body}'
         store(self._spool, envelope, [message.encode("utf-8", "replace")], quota=False)
+
+
+def _listed(rows: list[dict[str, Any]], host: str, seen: int) -> list[str]:
+    """The messages that were not sent, in lines."""
+    if not rows:
+        return []
+    lines = [f"Not sent on {host}: {mailq.messages(len(rows))} that failed, are held, or have waited over a day.", ""]
+    for row in rows[:SHOWN]:
+        lines += [
+            f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
+            f"    {row['reason']}",
+        ]
+    if len(rows) > SHOWN:
+        lines.append(f"and {'at least ' if seen >= LOOKED_AT else ''}{len(rows) - SHOWN} more")
+    return [*lines, "", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report.", ""]
+
+
+def _refused(spool: Spool, now: float) -> list[str]:
+    limit = daily_recipients(spool)
+    return [
+        f"Mail of {login_name(uid)} (uid {uid}) was refused: more than {limit} recipients in 24 hours (USER_DAILY_RECIPIENTS)."
+        for uid in refused_lately(spool, now)[:SHOWN]
+    ]
+
+
+def _removed(expired: Sequence[str]) -> list[str]:
+    if not expired:
+        return []
+    return [f"Removed after 30 days: failed mail of users, {mailq.messages(len(expired))}: {' '.join(expired[:SHOWN])}."]
 
 
 def _speaks_for_the_cluster() -> bool:

@@ -21,6 +21,7 @@ from proxmox_graph_mail.settings import alarm_command
 from proxmox_graph_mail.spool.lock import lock as take_lock
 from proxmox_graph_mail.spool.lock import owns_lock
 from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.usage import grant_daily_recipients
 from proxmox_graph_mail.spool.wake import wake
 
 LONGEST = 1_000_000_000  # seconds
@@ -60,7 +61,7 @@ def serve(
     held = take_lock(spool.root, wait=True) if lock is None else lock
     stop = threading.Event()
     events = Events(stop)
-    watched = configuration(stop, events.watch)
+    watched = configuration(stop, events.watch, lambda settings: grant_daily_recipients(spool, settings.user_daily_recipients))
     state = Path(paths.state())
     observers = Observers(Report(), Record(state), Alarm(state, _tell_admin), on_settled)
     world = Surroundings(supervision=Supervision(os.environ), daily=Duties(spool, state), observers=observers)

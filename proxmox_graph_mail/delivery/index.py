@@ -58,8 +58,7 @@ class Index:
         self.put_off: set[str] = set()
         """What waits for a reason that concerns all."""
         self._released = False
-        self._tried: set[str] = set()
-        """What is new to the index, and has a journal."""
+        self._tried: set[str] = set()  # what is new to the index, and has a journal
         self._scans = 0
         self._next_scan = 0.0
 
@@ -147,10 +146,17 @@ class Index:
         """A message, if it still is ready."""
         return self._messages[queue_id] if self._is_ready(queue_id) else None
 
-    def take_suspect(self) -> Queued | None:
-        """The oldest message with which in hand runners ended."""
-        suspects = (queue_id for queue_id in self._suspected if self._stands(queue_id, Place.SUSPECT))
-        return self._taken(min(suspects, default=None))
+    def has_suspect(self, uid: int) -> bool:
+        """Is a message of this user's to be tried with which in hand runners ended?"""
+        return self._suspect(uid) is not None
+
+    def take_suspect(self, uid: int | None = None) -> Queued | None:
+        """The oldest message (of this user, if given) with which in hand runners ended."""
+        return self._taken(self._suspect(uid))
+
+    def _suspect(self, uid: int | None) -> str | None:
+        suspects = [queue_id for queue_id in self._suspected if self._stands(queue_id, Place.SUSPECT)]
+        return min((queue_id for queue_id in suspects if uid in (None, self._messages[queue_id].uid)), default=None)
 
     def place(self, message: Queued, now: float) -> None:
         """Let a message stand where its time says."""
@@ -205,8 +211,9 @@ class Index:
             self._suspected.pop(message.id, None)
 
     def write_in_flight(self, messages: Iterable[Queued]) -> None:
-        """Write down what is in hand now, and what is still suspected."""
+        """Write down what is in hand now (only what of it is suspected already, if any is), and what is still suspected."""
         deaths = {message.id: message.trouble.deaths for message in messages}
+        deaths = {queue_id: count for queue_id, count in deaths.items() if count} or deaths
         # One that waits is written as it was: the runner's end is not its doing.
         waiting = {queue_id: count - 1 for queue_id, count in self._suspected.items() if queue_id not in deaths}
         self._in_flight.write(deaths | waiting)

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
+from proxmox_graph_mail.delivery.choice import SENDERS, choose
 from proxmox_graph_mail.delivery.configuration import REREAD, SETTINGS, Configuration
 from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.index import DEATHS, READ_AT_ONCE, Index
@@ -26,11 +27,6 @@ from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.root_mail.decision import NOTHING, Decision, RootPart, decide
 from proxmox_graph_mail.spool.store import Spool
 
-SENDERS = 6
-"""Messages in hand at once: four whose requests are on the way (graph/throttle.py, AT_ONCE), and two that are made ready
-meanwhile, so that no connection waits for a message to be taken apart."""
-USERS = 3
-"""Of them others than root may have: one of the four requests on the way is root's, whatever the other three wait for."""
 LOOK_AFTER = 60.0  # seconds of work after which the spool is looked after, if the queue is not empty before
 LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
 
@@ -213,7 +209,8 @@ class Runner:
         self._looked_at_all = False
         self._index.newly_ready.clear()
         relay = self._configuration.relay
-        while relay is not None and (message := self._next()) is not None:
+        flying, suspension = self._in_flight.values(), self._settlement.suspension
+        while relay is not None and (message := choose(self._index, flying, suspension)) is not None:
             decision = self._root_part(message, now)
             if decision.part in (RootPart.ASK, RootPart.WHOLE):
                 self._settlement.settle_root_part(message, decision)
@@ -238,19 +235,6 @@ class Runner:
                 if decision.part in (RootPart.ASK, RootPart.WHOLE):
                     self._index.take_this(message)
                     self._settlement.settle_root_part(message, decision)
-
-    def _next(self) -> Queued | None:
-        """The message to begin now, or None. One message probes a suspended queue, another one each round, for a mail that alone
-        meets the refusal must not stop the others; and one of which a runner may have died goes last and alone, so that it is
-        known which of them it was."""
-        flying = self._in_flight.values()
-        probing = self._settlement.suspension.probing
-        if len(flying) >= (1 if probing else SENDERS) or any(message.trouble.deaths for message in flying):
-            return None
-        large = not any(message.large for message in flying)
-        only = 0 if sum(message.uid != 0 for message in flying) >= USERS else None
-        message = self._index.take(large=large, apart_from=self._settlement.suspension.probed, only=only)
-        return self._index.take_suspect() if message is None and not flying else message
 
     def _root_part(self, message: Queued, now: float) -> Decision:
         book = self._configuration.book

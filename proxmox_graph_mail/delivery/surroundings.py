@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -36,14 +36,14 @@ class Observers:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """`clock` is the host's, which somebody may set; `monotonic` one that nobody sets; `senders` makes so many threads; `daily`
-    does what is due once a day, and raises nothing."""
+    does what is due once a day, is told of the failed mail that was removed, and raises nothing."""
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = since_boot
     rng: Callable[[], float] = random.random
     senders: Callable[[int], Executor] = ThreadPoolExecutor
     supervision: Supervision = field(default_factory=lambda: Supervision({}))
-    daily: Callable[[], None] = lambda: None
+    daily: Callable[[Sequence[str]], None] = lambda _expired: None
     observers: Observers = field(default_factory=lambda: Observers(Report()))
 
 
@@ -71,17 +71,22 @@ class Lookout:
         if now < self._upkeep_due + patience:
             return
         self._upkeep_due = now + UPKEEP
-        if not once:
-            self._world.daily()
+        gone: Sequence[str] = ()
         try:
-            for path in sweep(self._spool, self._world.clock()):
-                log.line(f"removed {path}, left by a submission that was killed before it was accepted", log.NOTICE)
-            if gone := expire(self._spool, self._world.clock()):
-                log.line(f"removed {len(gone)} failed mails of users after 30 days: {' '.join(gone[:SHOWN])}", log.NOTICE)
-            junk = foreign(self._spool)
-            for path in junk[:SHOWN]:
-                log.line(f"{path} is not a message; left alone", log.WARNING)
-            if len(junk) > SHOWN:
-                log.line(f"{len(junk) - SHOWN} more files in {self._spool.queue} are not messages; left alone", log.WARNING)
+            self._clear_up()
+            gone = () if once else expire(self._spool, self._world.clock())
         except OSError as error:
             log.line(f"cannot look after {self._spool.queue}: {error.strerror}", log.WARNING)
+        if gone:
+            log.line(f"removed {len(gone)} failed mails of users after 30 days: {' '.join(gone[:SHOWN])}", log.NOTICE)
+        if not once:
+            self._world.daily(gone)
+
+    def _clear_up(self) -> None:
+        for path in sweep(self._spool, self._world.clock()):
+            log.line(f"removed {path}, left by a submission that was killed before it was accepted", log.NOTICE)
+        junk = foreign(self._spool)
+        for path in junk[:SHOWN]:
+            log.line(f"{path} is not a message; left alone", log.WARNING)
+        if len(junk) > SHOWN:
+            log.line(f"{len(junk) - SHOWN} more files in {self._spool.queue} are not messages; left alone", log.WARNING)

@@ -3,8 +3,11 @@
 TLS sockets of a context made here look at their thread's deadline before each read and write, and wait for it in short slices,
 so that a program that is told to stop does not wait for the other side either. (`SSLContext.sslsocket_class` is the standard
 library's way to give a context's sockets another class.)
+
+A proxy is spoken to in plain text until it has connected: such a socket is shut down by another thread when it takes too long.
 """
 
+import socket
 import ssl
 import threading
 import time
@@ -13,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 SLICE = 1.0  # seconds after which a waiting read looks whether the program is to stop
+PROXY_PATIENCE = 15.0  # seconds that a proxy may take to answer CONNECT
 FAREWELL = 10.0  # seconds that an exchange has once the program is told to stop
 
 
@@ -72,3 +76,37 @@ def context() -> ssl.SSLContext:
     made = ssl.create_default_context()
     made.sslsocket_class = DeadlineSocket
     return made
+
+
+class ProxyWatch:
+    """Sees a proxy's connection through until TLS begins: what takes longer than PROXY_PATIENCE is shut down; so it is when the
+    program is told to stop, for nothing was sent yet. `step` is what httpcore tells of its steps (its extension `trace`)."""
+
+    def __init__(self, stop: threading.Event | None) -> None:
+        self._stop = stop
+        self._over = threading.Event()
+        self.connecting = False
+        """Is the proxy still to answer CONNECT?"""
+
+    def step(self, name: str, told: Any) -> None:
+        """A step of the exchange."""
+        if name.endswith("connect_tcp.complete"):
+            self.connecting = True
+            threading.Thread(target=self._watch, args=(told["return_value"].get_extra_info("socket"),), daemon=True).start()
+        elif name.endswith("start_tls.started"):
+            self.connecting = False
+            self._over.set()
+
+    def close(self) -> None:
+        """The exchange is over."""
+        self._over.set()
+
+    def _watch(self, plain: socket.socket) -> None:
+        end = time.monotonic() + PROXY_PATIENCE
+        while not self._over.wait(SLICE):
+            if time.monotonic() >= end or (self._stop is not None and self._stop.is_set()):
+                try:
+                    plain.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # closed already
+                return

@@ -5,7 +5,8 @@ What fails below HTTP is translated here, once: ConnectionFailedError (transport
 
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ import httpx
 
 from proxmox_graph_mail import __version__
 from proxmox_graph_mail.errors import SettingsError
-from proxmox_graph_mail.graph.deadline import context, deadline
-from proxmox_graph_mail.graph.transport import connection_failed
+from proxmox_graph_mail.graph.deadline import ProxyWatch, context, deadline
+from proxmox_graph_mail.graph.transport import NOT_SENT, connection_failed
 
 TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=60.0)
 """Seconds. Reading waits for Exchange to take the message, which it does within seconds or hardly at all."""
@@ -76,8 +77,10 @@ class Wire:
         """One request. Raises ConnectionFailedError."""
         try:
             with (
-                deadline(EXCHANGE + len(content or b"") / SLOWEST, self._stop),
-                self.client.stream(method, url, content=content, data=data, params=params, headers=headers) as response,
+                self._watched(EXCHANGE + len(content or b"") / SLOWEST, url) as extensions,
+                self.client.stream(
+                    method, url, content=content, data=data, params=params, headers=headers, extensions=extensions
+                ) as response,
             ):
                 body = bytearray()
                 for chunk in response.iter_raw(1 << 14):
@@ -91,11 +94,28 @@ class Wire:
     def head(self, url: str) -> tuple[int, httpx.Headers, Any]:
         """Status, headers and TLS layer (None: plain) of a host's front page. Raises ConnectionFailedError."""
         try:
-            with deadline(EXCHANGE, self._stop), self.client.stream("GET", url) as response:
+            with self._watched(EXCHANGE, url) as extensions, self.client.stream("GET", url, extensions=extensions) as response:
                 stream = response.extensions.get("network_stream")
                 return response.status_code, response.headers, stream.get_extra_info("ssl_object") if stream is not None else None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise connection_failed(error, url, proxied=self.proxies(url)) from error
+
+    @contextmanager
+    def _watched(self, seconds: float, url: str) -> Iterator[dict[str, Any]]:
+        """An exchange with a deadline; yields what its request must carry."""
+        with deadline(seconds, self._stop):
+            if not self.proxies(url):
+                yield {}
+                return
+            watch = ProxyWatch(self._stop)
+            try:
+                yield {"trace": watch.step}
+            except httpx.HTTPError as error:
+                if watch.connecting and not isinstance(error, NOT_SENT):
+                    raise httpx.ProxyError(f"CONNECT got no answer: {type(error).__name__}") from error
+                raise
+            finally:
+                watch.close()
 
     def proxies(self, url: str) -> bool:
         """Is the URL's host reached through the proxy?"""

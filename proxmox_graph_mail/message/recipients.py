@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import Aliases
 from proxmox_graph_mail.message.mail import Mail, Mailbox
+from proxmox_graph_mail.rfc822.addresses import is_recipient
 
 LOCAL_ROOT = "root"  # local root, as a recipient that is not an address: Proxmox's notification system gets the mail
 
@@ -150,15 +151,7 @@ def recipients(envelope_recipients: Iterable[str], mail: Mail, book: AddressBook
 
 def is_address(text: str) -> bool:
     """Is it an address that Graph may be asked to send to? One bad one would make Graph refuse the whole mail."""
-    if not _ADDRESS.fullmatch(text) or len(text) > 320:
-        return False
-    local, _, domain = text.rpartition("@")
-    labels = domain.split(".")
-    if not text.isprintable() or len(local) > 64 or labels[-1].isdecimal():
-        return False
-    if any(len(label) > 63 or label.endswith("-") for label in labels):  # RFC 5321 4.5.3.1, RFC 1035 2.3.1
-        return False
-    return not any(part.startswith(".") or part.endswith(".") or ".." in part for part in (local, domain))
+    return bool(_ADDRESS.fullmatch(text)) and text.isprintable() and is_recipient(text)
 
 
 def _shown(header: tuple[Mailbox, ...], wanted: dict[str, str], book: AddressBook) -> tuple[Mailbox, ...]:

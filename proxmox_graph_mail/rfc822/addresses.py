@@ -38,9 +38,21 @@ def addresses(text: str) -> list[str]:
 
 
 def is_recipient(text: str) -> bool:
-    """Could this be a recipient? A local name or local@domain without blanks; delivery judges the rest."""
+    """Could this be a recipient: a local name, or local@domain within the bounds of RFC 5321 (4.5.3.1) and RFC 1035 (2.3.1)?
+    Delivery judges the rest."""
     local, at, domain = text.rpartition("@")
-    return not any(c.isspace() or c < " " or c == "\x7f" for c in text) and bool(local and domain if at else text)
+    if any(c.isspace() or c < " " or c == "\x7f" for c in text):
+        return False
+    if not at:
+        return bool(text)
+    labels = domain.split(".")
+    return (
+        0 < len(local) <= 64
+        and len(text) <= 320
+        and all(0 < len(label) <= 63 and not label.endswith("-") for label in labels)
+        and (len(labels) == 1 or not labels[-1].isdecimal())
+        and not (local.startswith(".") or local.endswith(".") or ".." in local)
+    )
 
 
 def _split(text: str) -> list[str]:

@@ -74,10 +74,10 @@ def given_up(history: History, now: float) -> bool:
 def in_circle(envelope: Envelope, head: bytes, host: Host, service: int) -> bool:
     """Does a mail come from where local root's mail is handed to, so that it would come again and again?
 
-    Proxmox forwards with `-N never`; what was handed over bears our Delivered-To; and what came by SMTP on localhost (the
-    service user's own), as a target may send it, bears no mark at all.
+    Proxmox forwards with `-N never`; what was handed over bears our Delivered-To; and what came by SMTP on localhost, as a target
+    may send it, bears no mark at all, nor does our own mail.
     """
-    if "never" in envelope.notify.lower() or envelope.uid == service != 0:
+    if "never" in envelope.notify.lower() or envelope.protocol == "smtp" or envelope.uid == service != 0:
         return True
     ours = delivered_to(host.fqdn).encode()
     return any(name == b"delivered-to" and value.lower() == ours.lower() for name, value in fields(head))

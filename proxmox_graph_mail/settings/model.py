@@ -189,6 +189,12 @@ class Settings(BaseSettings):
         "MIME form by itself.",
         "json",
     )
+    user_daily_recipients: Annotated[int, Field(ge=0, le=1_000_000)] = _key(
+        500,
+        "How many recipients one user's mail may have in 24 hours, so that nobody uses up the 10,000 that Exchange Online allows "
+        "a mailbox. What exceeds it is refused at submission. Root is not limited. 0: no limit.",
+        "500",
+    )
     queue_lifetime: Annotated[float, BeforeValidator(_duration)] = _key(
         5 * 86400.0,
         "How long to retry a deferred mail: a number and s, m, h, d or w. What is held because the tenant refuses it does not "

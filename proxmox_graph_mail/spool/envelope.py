@@ -19,14 +19,14 @@ class Envelope:
     `arrived` is in seconds since the epoch, `uid` the submitting user's as the kernel told it. `sender` is the
     envelope sender (empty: the null sender). `full_name` is `-F`'s, for a message without From. `notify` is `-N`'s
     (RFC 3461): with `never` no report about this message is made. `nonce` are 64 bits that nobody else knows: a Message-ID of
-    ours holds them, so that no other mail can bear it.
+    ours holds them, so that no other mail can bear it. `protocol` is `smtp`, or empty: sendmail's command line.
     """
 
-    __slots__ = ("arrived", "full_name", "nonce", "notify", "recipients", "sender", "uid")
+    __slots__ = ("arrived", "full_name", "nonce", "notify", "protocol", "recipients", "sender", "uid")
 
     def __init__(
         self, *, sender: str, recipients: tuple[str, ...], uid: int, arrived: float, full_name: str = "", notify: str = "",
-        nonce: str = "",
+        nonce: str = "", protocol: str = "",
     ) -> None:  # fmt: skip
         self.sender = without_controls("envelope's sender", sender)
         self.recipients = tuple([without_controls("envelope's recipient", recipient) for recipient in recipients])
@@ -35,6 +35,7 @@ class Envelope:
         self.full_name = without_controls("envelope's full name", full_name)
         self.notify = without_controls("argument of -N", notify)
         self.nonce = nonce
+        self.protocol = protocol
 
     def encode(self) -> bytes:
         """The spool's first line, with its line end; with a new nonce, if it has none yet."""
@@ -43,7 +44,7 @@ class Envelope:
         line = (
             f'{{"version":{VERSION},"arrived":{self.arrived:.6f},"uid":{self.uid},"sender":{_quote(self.sender)},'
             f'"recipients":[{recipients}],"full_name":{_quote(self.full_name)},"notify":{_quote(self.notify)},'
-            f'"nonce":{_quote(nonce)}}}\n'
+            f'"nonce":{_quote(nonce)},"protocol":{_quote(self.protocol)}}}\n'
         ).encode("ascii")
         if len(line) > LINE_LIMIT:
             raise DataError(f"the envelope's {len(self.recipients)} recipients take more than {LINE_LIMIT} bytes: too many")
@@ -78,6 +79,7 @@ def decode(line: bytes) -> Envelope:
             full_name=_text(fields["full_name"]),
             notify=_text(fields["notify"]),
             nonce=_text(fields.get("nonce", "")),
+            protocol=_text(fields.get("protocol", "")),
         )
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError("the first line is not an envelope") from error

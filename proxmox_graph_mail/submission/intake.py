@@ -58,7 +58,7 @@ def _fill(spool: Spool, incoming: Incoming, envelope: Envelope, chunks: "Iterabl
                 limits.grow(len(chunk))
             incoming.write(chunk)
         if limits is not None:
-            limits.settle(incoming.size + incoming.line)
+            limits.settle(incoming.size + incoming.line, len(envelope.recipients))
     except BaseException:  # a signal's exception too: nothing half-written stays
         incoming.discard()
         raise

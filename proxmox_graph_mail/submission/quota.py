@@ -2,18 +2,21 @@
 
 The rule: a user's mail, waiting, failed or kept, takes at most as many bytes as it leaves free on the disk, and MESSAGES
 messages wait. So there is room for the next user whatever one does, and for root, who is not asked. What it takes is known by
-counts kept for each user (spool/usage.py), so that it costs the same however much lies in the spool.
+counts kept for each user (spool/usage.py), so that it costs the same however much lies in the spool. And so that nobody uses up
+the recipients that the mailbox has in 24 hours, a user's mail goes to as many as USER_DAILY_RECIPIENTS says; the service user's
+own, and what comes by SMTP from nobody whom this host knows, to any number.
 
 Raises SpoolError (temporary: the mail leaves the queue, or an admin makes room).
 """
 
 import os
+import time
 
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.spool.incoming import translated
 from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Spool
-from proxmox_graph_mail.spool.usage import Usage
+from proxmox_graph_mail.spool.usage import Usage, blocks, daily_recipients
 
 MESSAGES = 5000  # of one user at a time; at Exchange Online's 30 messages a minute they take some three hours
 AT_ONCE = 16  # messages that one user can have on their way in (the submit socket's MaxConnectionsPerSource)
@@ -37,16 +40,28 @@ class Quota:
             if self._written * AT_ONCE > (free := self._free()):  # as many may be growing beside it
                 raise SpoolError(f"not enough disk space: {_mb(free)} left on the disk; free some space, then send again")
 
-    def settle(self, size: int) -> None:
-        """The message is whole, and in the spool as `.ID`, whose bytes are `size`."""
-        free = self._free()
+    def settle(self, size: int, recipients: int) -> None:
+        """The message, to so many, is whole, and in the spool as `.ID`, whose bytes are `size`."""
+        free, size = self._free(), blocks(size)
         with Usage(self._spool, self._uid) as usage:
+            self._check_recipients(usage, recipients)
             usage.add(1, size)
             if not usage.known or (not usage.fresh and self._refusal(usage, free)):
                 usage.count()
             if refusal := self._refusal(usage, free):
                 usage.add(-1, -size)
                 raise SpoolError(refusal)
+            usage.add_recipients(recipients, time.time())
+
+    def _check_recipients(self, usage: Usage, recipients: int) -> None:
+        limit, now = daily_recipients(self._spool), time.time()
+        if not limit or self._uid == os.geteuid() or (before := usage.recipients(now)) + recipients <= limit:
+            return
+        usage.refuse(now)
+        raise SpoolError(
+            f"uid {self._uid} may send to {limit} recipients in 24 hours; it has sent to {before}, and this message is to "
+            f"{recipients} more. Send it later, or ask the admin to raise USER_DAILY_RECIPIENTS"
+        )
 
     def _refusal(self, usage: Usage, free: int) -> str:
         """Why there is no room for it; empty if there is."""

@@ -1,10 +1,13 @@
-"""proxmox-graph-mail-receive: accepts connections on the submit socket, and forks for each.
+"""proxmox-graph-mail-receive: accepts connections on the submit socket, or SMTP's on localhost, and forks for each.
 
 Started by systemd on the first connection, with the listening sockets (`Accept=no`, sd_listen_fds(3)), as the service user, in a
-sandbox; it leaves after QUIET seconds without a connection, and systemd listens in its place. A unit started per mail cost eight
-times Postfix's CPU; a fork costs a millisecond, and what one connection can break (memory, a crash, a hang) stays in its
-process, whose time and (by the unit) memory are limited. One user has at most PER_USER of them, and all others than root TOTAL,
-so that root's always find one; a connection over these limits is closed at once, and its client tries again (submit.py).
+sandbox, one receiver for the submit sockets and one for SMTP's; it leaves after QUIET seconds without a connection, and systemd
+listens in its place. A unit started per mail cost eight times Postfix's CPU; a fork costs a millisecond, and what one connection
+can break (memory, a crash, a hang) stays in its process, whose time and (by the unit) memory are limited.
+
+One user has at most PER_USER of them, and all others than root TOTAL, so that root's always find one; a connection over these
+limits is closed at once, and its client tries again (submit.py). Over TCP a user is whose socket the other end is; what is not on
+this host counts by its address.
 
 On SIGTERM it accepts nothing more, lets those at work finish for FAREWELL seconds, and leaves: connections that were not accepted
 stay in the socket's backlog for the next receiver. Without systemd's sockets it serves the one connection that is its standard
@@ -23,11 +26,12 @@ from proxmox_graph_mail import log
 from proxmox_graph_mail.errors import EX_TEMPFAIL
 from proxmox_graph_mail.spool import watch  # noqa: F401 - loaded before an upgrade may take the files away
 from proxmox_graph_mail.spool.owner import owner_of
-from proxmox_graph_mail.submission import quota  # noqa: F401 - likewise
-from proxmox_graph_mail.submission.reception import peer_uid, serve
+from proxmox_graph_mail.submission import quota, reception, smtp  # noqa: F401 - likewise
+from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, own_uid, uid_by_tcp, uid_by_unix_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 PER_USER, TOTAL = 16, 240
@@ -35,6 +39,8 @@ PER_USER, TOTAL = 16, 240
 QUIET = 60.0  # seconds without a connection after which the receiver leaves
 FAREWELL = 10.0  # seconds that those at work have to finish when it is told to stop
 LIFE = 150  # seconds a connection may take: 60 for the message, and 60 for the outcome if the client waits for that
+SMTP_LIFE = 3600  # likewise; five minutes of silence end it before
+SMTP_BUSY = b"421 4.7.0 Error: too many connections; try again later\r\n"
 FIRST_FD = 3  # sd_listen_fds(3)
 
 
@@ -51,15 +57,15 @@ def main() -> "NoReturn":
     except OSError as error:
         log.line(f"refused: {error.strerror} on the connection", log.WARNING)
         sys.exit(EX_TEMPFAIL)
-    sys.exit(serve(connection))
+    sys.exit(reception.serve(connection))
 
 
 class Receiver:
-    """The process that accepts, and what it knows of those that serve: process → user."""
+    """The process that accepts, and what it knows of those that serve: process → user, or address."""
 
     def __init__(self, listeners: list[socket.socket]) -> None:
         self._listeners = listeners
-        self._serving: dict[int, int] = {}
+        self._serving: dict[int, int | str] = {}
         self._stopping = False
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for listener in listeners:
@@ -107,32 +113,45 @@ class Receiver:
             except OSError:
                 return  # nobody waits any more, or the one who did has left
             try:
-                uid = owner_of(peer_uid(connection))
-                if self._has_room(uid):
-                    self._fork(connection, uid)
-            except OSError as error:  # no more processes to be had: the client tries again
+                self._take(connection)
+            except OSError as error:  # no more processes to be had, or gone already: the client tries again
                 log.line(f"cannot serve a connection: {error.strerror}", log.WARNING)
             finally:
                 connection.close()
 
-    def _has_room(self, uid: int) -> bool:
-        users = Counter(self._serving.values())
-        return users[uid] < PER_USER and (uid == 0 or len(self._serving) - users[0] < TOTAL)
+    def _take(self, connection: socket.socket) -> None:
+        """Serve a connection, if whoever made it has room for one more."""
+        if connection.family == socket.AF_UNIX:
+            user = owner_of(uid_by_unix_socket(connection))
+            if self._has_room(user):
+                self._fork(connection, user, LIFE, lambda: reception.serve(connection))
+            return
+        uid = uid_by_tcp(connection)
+        party = connection.getpeername()[0] if uid == NOBODY_KNOWN else owner_of(uid)
+        if self._has_room(party):
+            self._fork(connection, party, SMTP_LIFE, lambda: smtp.serve(connection, own_uid() if uid == NOBODY_KNOWN else uid))
+        else:
+            connection.send(SMTP_BUSY, socket.MSG_DONTWAIT)
 
-    def _fork(self, connection: socket.socket, uid: int) -> None:
+    def _has_room(self, party: int | str) -> bool:
+        parties = Counter(self._serving.values())
+        return parties[party] < PER_USER and (party == 0 or len(self._serving) - parties[0] < TOTAL)
+
+    def _fork(self, connection: socket.socket, party: int | str, life: int, serve: "Callable[[], int]") -> None:
         pid = os.fork()
         if pid:
-            self._serving[pid] = uid
+            self._serving[pid] = party
             return
         status = EX_TEMPFAIL
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-            signal.alarm(LIFE)
+            signal.alarm(life)
             for listener in self._listeners:
                 listener.close()
-            status = serve(connection)
+            connection.setblocking(True)
+            status = serve()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends here, in the process that met it
             log.line(f"refused: unexpected {type(error).__name__} ({error}); please report this", log.ERR)
         finally:

@@ -5,17 +5,18 @@ checked field by field, and one user's mail leaves room for the others' (quota).
 safe. A client that stalls or vanishes leaves nothing behind. submission/receiver.py accepts the connections.
 """
 
-import _socket
 import json
-import sys
+import socket
 import time
 
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ClientGoneError, DataError, MailError
+from proxmox_graph_mail.rfc822.addresses import is_recipient
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake_or_pass
 from proxmox_graph_mail.submission.intake import store
+from proxmox_graph_mail.submission.peer import uid_by_unix_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ RECIPIENT_LIMIT = 5000
 """Recipients of one message: more than any mailing list of a host, and no more than the queue runner reads in a moment."""
 
 
-def serve(connection: _socket.socket) -> int:
+def serve(connection: socket.socket) -> int:
     """Take one message from a connection, and answer; the exit status of the process that serves it."""
     try:
-        uid = peer_uid(connection)
+        uid = uid_by_unix_socket(connection)
         try:
             answer = receive(connection, uid)
         except ClientGoneError as gone:  # its own doing; there is nobody to answer
@@ -52,13 +53,7 @@ def serve(connection: _socket.socket) -> int:
     return 0
 
 
-def peer_uid(connection: _socket.socket) -> int:
-    """Who is at the other end, as the kernel knows it (unix(7), SO_PEERCRED: pid, uid, gid as C ints)."""
-    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-    return int.from_bytes(credentials[4:8], sys.byteorder)
-
-
-def receive(connection: _socket.socket, uid: int) -> str:
+def receive(connection: socket.socket, uid: int) -> str:
     """Take one message; return the answer. Raises MailError if it is refused."""
     _send(connection, "ready")
     end = time.monotonic() + TOTAL
@@ -79,7 +74,7 @@ def receive(connection: _socket.socket, uid: int) -> str:
     return f"queued {queue_id}"
 
 
-def _request_line(connection: _socket.socket, end: float) -> tuple[bytes, bytes]:
+def _request_line(connection: socket.socket, end: float) -> tuple[bytes, bytes]:
     data = bytearray()
     while b"\n" not in data[-CHUNK:]:
         if len(data) > LINE_LIMIT:
@@ -108,10 +103,12 @@ def _request(line: bytes, uid: int) -> tuple[Envelope, int, float]:
     envelope = Envelope(
         sender=sender, recipients=tuple(recipients), uid=uid, arrived=time.time(), full_name=full_name, notify=notify
     )
+    if not any(is_recipient(recipient) for recipient in recipients):
+        raise DataError(f"none of the recipients is a valid address: {' '.join(recipients)[:200]}")
     return envelope, size, float(wait)
 
 
-def _content(connection: _socket.socket, first: bytes, size: int, end: float) -> "Iterator[bytes]":
+def _content(connection: socket.socket, first: bytes, size: int, end: float) -> "Iterator[bytes]":
     """Exactly `size` bytes, the first of which came with the request."""
     if len(first) > size:
         raise DataError("more bytes than the request announced")
@@ -126,7 +123,7 @@ def _content(connection: _socket.socket, first: bytes, size: int, end: float) ->
         yield chunk
 
 
-def _receive(connection: _socket.socket, end: float) -> bytes:
+def _receive(connection: socket.socket, end: float) -> bytes:
     left = end - time.monotonic()
     if left <= 0:
         raise ClientGoneError("the client took too long")
@@ -140,6 +137,6 @@ def _receive(connection: _socket.socket, end: float) -> bytes:
     return chunk
 
 
-def _send(connection: _socket.socket, line: str) -> None:
+def _send(connection: socket.socket, line: str) -> None:
     connection.settimeout(paths.receive_idle())
     connection.sendall(f"{line}\n".encode("utf-8", "backslashreplace"))

@@ -59,7 +59,7 @@ def run(asked: options.Invocation) -> int:
     if asked.mode == options.SMTP:
         from proxmox_graph_mail.submission.smtp import dialogue
 
-        return dialogue(spool, run_directory)
+        return dialogue(spool, run_directory, os.getuid())
     if asked.mode == options.LIST:
         from proxmox_graph_mail.submission.mailq import show
 

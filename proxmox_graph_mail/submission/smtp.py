@@ -1,4 +1,4 @@
-"""sendmail -bs: a small SMTP dialogue on standard input and output (RFC 5321), for callers that speak only that.
+"""A small SMTP dialogue (RFC 5321), for callers that speak only that: sendmail -bs, and the receiver's on localhost.
 
 It takes a message exactly as `sendmail` does: `250` after DATA means the mail is safe. Over a socket CRLF alone ends a line, and
 CRLF.CRLF alone a message: a program that passes on what others wrote must not let them smuggle a second mail in (RFC 5321 2.3.8,
@@ -20,6 +20,7 @@ from proxmox_graph_mail.submission.intake import take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 IDLE = 300  # seconds of silence after which the dialogue ends (RFC 5321 4.5.3.2.7)
@@ -53,10 +54,17 @@ class _Lines:
             self._at = 0
 
 
-def dialogue(spool: Spool, run_directory: str) -> int:
-    """Speak until QUIT, end of input or silence; return the exit status."""
+def serve(connection: "socket.socket", uid: int) -> int:
+    """Speak over a connection; the exit status of the process that serves it."""
+    for fd in (0, 1):
+        os.dup2(connection.fileno(), fd)
+    return dialogue(Spool(), paths.run(), uid)
+
+
+def dialogue(spool: Spool, run_directory: str, uid: int) -> int:
+    """Speak on standard input and output, with this user, until QUIT, end of input or silence; return the exit status."""
     log.setup("smtp", severity=log.NOTICE)  # like the receiver's: the socket unit's log shows ours, not systemd's
-    session = _Session(spool, run_directory)
+    session = _Session(spool, run_directory, uid)
     try:
         session.converse()
     except (ClientGoneError, OSError):
@@ -65,11 +73,12 @@ def dialogue(spool: Spool, run_directory: str) -> int:
 
 
 class _Session:
-    def __init__(self, spool: Spool, run_directory: str) -> None:
+    def __init__(self, spool: Spool, run_directory: str, uid: int) -> None:
         self.sender: str | None = None
         self.recipients: list[str] = []
         self._spool = spool
         self._run = run_directory
+        self._uid = uid
         self._lines = _Lines()
         self._host = os.uname().nodename
         self._greeted = False
@@ -169,15 +178,16 @@ class _Session:
         content = self._content()
         try:
             envelope = Envelope(
-                sender=self.sender or "", recipients=tuple(dict.fromkeys(self.recipients)), uid=os.getuid(), arrived=time.time()
-            )
+                sender=self.sender or "", recipients=tuple(dict.fromkeys(self.recipients)), uid=self._uid, arrived=time.time(),
+                protocol="smtp",
+            )  # fmt: skip
             taken = take(self._spool, self._run, envelope, content)
         except ClientGoneError:
             raise
         except MailError as error:
             for _ in content:  # read to the dot, so that the answer is heard
                 pass
-            log.line(f"refused: {error} (status {error.status}, uid={os.getuid()})", log.WARNING)
+            log.line(f"refused: {error} (status {error.status}, uid={self._uid})", log.WARNING)
             self._say(f"{'451 4.3.0' if error.temporary else '554 5.3.0'} Error: {log.printable(str(error))}")
         else:
             if taken.receipt is None:

@@ -69,7 +69,7 @@ def test_the_units_are_sandboxed(machine: Machine, installation: str) -> None:
     verify = machine.run(f"systemd-analyze verify --man=no {units} proxmox-graph-mail-smtp.socket 2>&1").stdout
     assert "proxmox-graph-mail" not in verify
     for unit, limit in (("proxmox-graph-mail.service", 1.5), ("proxmox-graph-mail-submit.service", 1.5),
-                        ("proxmox-graph-mail-smtp@1.service", 1.5)):  # fmt: skip
+                        ("proxmox-graph-mail-smtp.service", 1.5)):  # fmt: skip
         text = machine.run(["systemd-analyze", "security", "--no-pager", unit]).stdout
         level = re.search(r"exposure level for \S+: ([\d.]+)", text)
         assert level, text

@@ -26,6 +26,7 @@ from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.journal import History
 from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.wake import wake
 from proxmox_graph_mail.submission.intake import store
 from tests.message.test_corpus import BOOK
 from tests.programs import Host
@@ -341,18 +342,66 @@ def test_no_user_but_root_holds_all_the_places(host: Host, events: Events) -> No
     assert any(len(together) > 3 for together in mailer.together)
 
 
+def of(spool: Spool, uid: int, subject: str) -> str:
+    """A message that this user submitted."""
+    envelope = Envelope(sender="m", recipients=("a@b.example",), uid=uid, arrived=1e9)
+    return store(spool, envelope, [f"Subject: {subject}\n\nx".encode()])
+
+
 def test_what_a_runner_may_have_died_of_is_tried_last_and_alone(host: Host, events: Events) -> None:
-    """The others go at once, up to four together; a suspect while nobody else does, so that it is known which of them it was."""
-    for name in ("suspect 1", "suspect 2", "a", "b", "c"):
-        assert host.sendmail("-odq", "root", stdin=f"Subject: {name}\n\nx".encode()).returncode == 0
-    (host.spool / "in-flight").write_text("".join(f"{queue_id} 0\n" for queue_id in host.queue()[:2]))
-    mailer = Crowded()
-    runner = Runner(Spool(str(host.spool)), configuration(mailer), events, threading.Event(), Surroundings())
+    """The others go at once; a suspect while none of them does, so that they do not fall with it."""
+    spool, mailer = Spool(str(host.spool)), Crowded()
+    suspects = [of(spool, 4242, f"suspect {number}") for number in (1, 2)]
+    for name in ("a", "b", "c"):
+        of(spool, 4242, name)
+    (host.spool / "in-flight").write_text("".join(f"{queue_id} 0\n" for queue_id in suspects))
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), Surroundings())
     assert runner.run(once=True) == 0
     assert {"a", "b", "c"} in mailer.together
     assert [together for together in mailer.together if any(one.startswith("suspect") for one in together)] == [
         {"suspect 1"}, {"suspect 2"},
     ]  # fmt: skip
+
+
+def test_root_s_mail_goes_beside_a_suspect_and_is_not_blamed(host: Host, events: Events) -> None:
+    """A user's mail that takes its time, with which a runner ended, delays no alarm; should it end another, it alone was it."""
+    spool = Spool(str(host.spool))
+    suspect = of(spool, 4242, "suspect")
+    (host.spool / "in-flight").write_text(f"{suspect} 0\n")
+    events.listen(host.run_directory)
+    written: list[str] = []
+
+    class Slow(Crowded):
+        def send(self, body: bytes) -> Outcome:
+            if b"suspect" in body:
+                wake(str(host.run_directory), of(spool, 4242, "other"))
+                wake(str(host.run_directory), of(spool, 0, "alarm"))
+                assert arrived.wait(20), "root's mail waits for the suspect"
+                return Outcome(Status.SENT)
+            if b"alarm" in body:
+                written.append((host.spool / "in-flight").read_text())
+                arrived.set()
+            return super().send(body)
+
+    arrived = threading.Event()
+    mailer = Slow()
+    assert Runner(spool, configuration(mailer), events, threading.Event(), Surroundings()).run(once=True) == 0
+    assert written == [f"{suspect} 1\n"]
+    assert mailer.together[0] == {"alarm"}  # and no other user's mail
+
+
+def test_root_s_suspect_waits_for_root_s_mail_alone(host: Host, events: Events) -> None:
+    """An alarm that was in hand when a runner ended comes before what users have waiting."""
+    spool, mailer = Spool(str(host.spool)), Crowded()
+    for number in range(9):
+        of(spool, 4242, f"bulk {number}")
+    suspect = of(spool, 0, "suspect")
+    of(spool, 0, "alarm")
+    (host.spool / "in-flight").write_text(f"{suspect} 0\n")
+    assert Runner(spool, configuration(mailer), events, threading.Event(), Surroundings()).run(once=True) == 0
+    order = list(dict.fromkeys(name for together in mailer.together for name in sorted(together)))
+    assert order.index("alarm") <= 2
+    assert order.index("suspect") <= 4
 
 
 def test_a_suspect_that_a_runner_outlived_is_none_any_more(host: Host, events: Events) -> None:

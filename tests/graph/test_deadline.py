@@ -114,3 +114,44 @@ def test_an_exchange_in_time_leaves_no_deadline_behind(tmp_path: Path) -> None:
     with server(tmp_path, serve) as (url, ca), closing(Wire(ca, "", "", [])) as wire:
         assert wire.request("POST", url, content=b"x").status == 202
     assert deadline_module._now.end == float("inf")
+
+
+@contextmanager
+def slow_proxy(answer: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """A proxy in plain text that answers CONNECT by a byte every tenth of a second, and an event: it was asked."""
+    asked, over = threading.Event(), threading.Event()
+
+    def run() -> None:
+        try:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                asked.set()
+                for byte in answer + b"x" * 3000:
+                    connection.sendall(bytes([byte]))
+                    if over.wait(0.1):
+                        return
+        except OSError:
+            pass  # the client has left, as it should
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("told_to_stop", [False, True])
+def test_a_proxy_that_dribbles_its_answer_is_left(monkeypatch: pytest.MonkeyPatch, *, told_to_stop: bool) -> None:
+    """After so many seconds, or at once when the program is told to stop; nothing was sent, so nothing is uncertain."""
+    monkeypatch.setattr(deadline_module, "SLICE", 0.1)
+    monkeypatch.setattr(deadline_module, "PROXY_PATIENCE", 100.0 if told_to_stop else 1.0)
+    stop = threading.Event()
+    with slow_proxy(b"HTTP/1.1 200 OK\r\nX-A: ") as (proxy, asked):
+        threading.Thread(target=lambda: told_to_stop and asked.wait() and stop.set()).start()  # type: ignore[func-returns-value]
+        with closing(Wire(None, proxy, "", ["graph.example"], stop)) as wire, pytest.raises(ConnectionFailedError) as caught:
+            wire.request("POST", "https://graph.example/", content=b"x")
+    assert (caught.value.uncertain, caught.value.temporary) == (False, True)

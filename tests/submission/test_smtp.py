@@ -1,12 +1,18 @@
-"""sendmail -bs: the SMTP dialogue."""
+"""The SMTP dialogue: of sendmail -bs, and of the receiver on localhost."""
 
+import json
+import os
 import smtplib
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.programs import Host
+from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, uid_by_tcp
+from proxmox_graph_mail.submission.receiver import PER_USER
+from tests.programs import DEBIAN_PYTHON, NOBODY, Host, eventually
 
 
 def say(host: Host, text: str | bytes) -> list[str]:
@@ -133,3 +139,77 @@ def test_ten_errors_end_the_dialogue(host: Host) -> None:
     replies = say(host, "FOO\r\n" * 30)
     assert len(replies) == 12
     assert replies[-1].startswith("421")
+
+
+CONNECTS = """
+import json, socket, sys
+connections = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(int(sys.argv[3]))]
+print(json.dumps([connection.recv(100).decode("ascii", "replace")[:3] for connection in connections]), flush=True)
+sys.stdin.read()
+"""
+"""Connects so often, tells what it is greeted with, and stays."""
+
+
+@contextmanager
+def connected(address: str, port: int, count: int, uid: int) -> Iterator[list[str]]:
+    """So many connections of one user; the codes of the greetings."""
+    options = {"user": uid, "group": 1, "extra_groups": ()} if os.geteuid() == 0 else {}
+    command = [DEBIAN_PYTHON, "-IS", "-c", CONNECTS, address, str(port), str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options) as client:  # type: ignore[call-overload]
+        try:
+            assert client.stdout is not None
+            yield json.loads(client.stdout.readline())
+        finally:
+            client.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_one_user_s_connections_leave_room_for_others(host: Host, address: str) -> None:
+    """The kernel says whose socket the other end is: over the limit 421, and the next user, and root, are greeted."""
+    with host.smtp_socket(address) as port, ExitStack() as stack:
+        greeted = stack.enter_context(connected(address, port, PER_USER + 4, NOBODY))
+        assert sorted(greeted) == ["220"] * PER_USER + ["421"] * 4
+        assert stack.enter_context(connected(address, port, 1, 1)) == ["220"]
+        assert stack.enter_context(connected(address, port, 1, 0)) == ["220"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
+def test_who_submits_by_smtp_is_known(host: Host) -> None:
+    """The envelope names the user whose socket it was, and the way it came; his limits are those of sendmail."""
+    (host.spool / "daily-recipients").write_text("1\n")
+    code = (
+        "import smtplib, sys\n"
+        "with smtplib.SMTP('127.0.0.1', int(sys.argv[1])) as smtp:\n"
+        "    smtp.sendmail('a@example.com', ['b@example.com'], 'Subject: x\\n\\nx')\n"
+        "    try: smtp.sendmail('a@example.com', ['b@example.com'], 'Subject: x\\n\\nx')\n"
+        "    except smtplib.SMTPDataError as error: print(error)\n"
+    )
+    with host.smtp_socket() as port:
+        command = [DEBIAN_PYTHON, "-I", "-c", code, str(port)]
+        done = subprocess.run(command, user=NOBODY, group=1, extra_groups=(), capture_output=True, check=True)
+    (queue_id,) = host.queue()
+    envelope = host.envelope(queue_id)
+    assert (envelope["uid"], envelope["protocol"]) == (NOBODY, "smtp")
+    assert b"451" in done.stdout
+    assert b"may send to 1 recipients in 24 hours" in done.stdout
+
+
+def test_a_connection_that_was_closed_is_nobody_s() -> None:
+    """The kernel lists it with uid 0: whoever hangs up at once is not taken for root."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(listener.getsockname())
+    connection, _ = listener.accept()
+    with listener, connection:
+        assert uid_by_tcp(connection) == os.geteuid()
+        client.close()
+        assert eventually(lambda: uid_by_tcp(connection) == NOBODY_KNOWN, "the kernel sees it closed")
+
+
+def test_a_client_that_hangs_up_at_once_harms_nobody(host: Host) -> None:
+    """A hundred of them; the next one is greeted."""
+    with host.smtp_socket() as port:
+        for _ in range(100):
+            socket.create_connection(("127.0.0.1", port)).close()
+        with smtplib.SMTP("127.0.0.1", port) as smtp:
+            assert smtp.noop()[0] == 250

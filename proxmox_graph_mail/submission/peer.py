@@ -1,0 +1,43 @@
+"""Who is at the other end of a connection, by the kernel's word: whose limits it counts against, and whose mail it brings.
+
+A Unix socket's peer is known (SO_PEERCRED). A TCP connection from this host is a socket of somebody's too, whose owner the kernel
+lists (proc_pid_net(5), /proc/self/net/tcp). One that has been closed has no owner any more, and is nobody's.
+"""
+
+import os
+import socket
+import sys
+
+NOBODY_KNOWN = -1
+_ESTABLISHED = "01"
+
+
+def uid_by_unix_socket(connection: socket.socket) -> int:
+    """The user who connected (unix(7): pid, uid, gid as C ints)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
+
+
+def uid_by_tcp(connection: socket.socket) -> int:
+    """The local user whose socket the other end is; NOBODY_KNOWN if it is not on this host, or was closed already."""
+    table = "/proc/self/net/tcp6" if connection.family == socket.AF_INET6 else "/proc/self/net/tcp"
+    there, here = (_in_hexadecimal(connection.family, name) for name in (connection.getpeername(), connection.getsockname()))
+    with open(table, encoding="ascii") as file:
+        for line in file:
+            # sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+            words = line.split()
+            if words[1:4] == [there, here, _ESTABLISHED] and words[9] != "0":  # inode 0: nobody's, and listed as root's
+                return int(words[7])
+    return NOBODY_KNOWN
+
+
+def _in_hexadecimal(family: int, name: tuple[str, int]) -> str:
+    """An address as the kernel writes it: words of four bytes in the machine's order, and the port."""
+    packed = socket.inet_pton(family, name[0])
+    words = [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4)]
+    return "".join([f"{word:08X}" for word in words]) + f":{name[1]:04X}"
+
+
+def own_uid() -> int:
+    """The service user's, for what comes from nobody whom this host knows."""
+    return os.getuid()
