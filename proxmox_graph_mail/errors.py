@@ -11,7 +11,7 @@
     ├── PrivilegeError               no         77 EX_NOPERM       only root and the service user may do this
     ├── FileError                    no         66 EX_NOINPUT      a file that an admin named cannot be read or written
     ├── SettingsError                yes        78 EX_CONFIG       a settings file is wrong; the mail is held meanwhile
-    ├── ConfinedError                yes        75 EX_TEMPFAIL     the process that takes a message apart could not do its work
+    ├── ConfinedError                yes        75 EX_TEMPFAIL     a process of ours with fewer rights could not do its work
     ├── ProxmoxError                 no         69 EX_UNAVAILABLE  a command of Proxmox's failed, or there is none
     └── RequestError                 as told    75 or 69           a request to Microsoft did not get what it asked for
         ├── CredentialError          as told    75 or 69           Entra gives no access token
@@ -127,9 +127,9 @@ class SettingsError(MailError):
 
 
 class ConfinedError(MailError):
-    """The process that takes a message apart could not do its work, for a reason that is not the message's."""
+    """A process of ours with fewer rights (to take a message apart, to speak to Microsoft for root) could not do its work."""
 
-    remedy = "journalctl -u proxmox-graph-mail may say why; the mail is tried again by itself"
+    remedy = "journalctl -u 'proxmox-graph-mail*' may say why"
 
 
 class ProxmoxError(MailError):

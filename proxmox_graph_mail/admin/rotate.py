@@ -9,6 +9,8 @@ A certificate renews itself (graph/application.py), by hand or by a timer 30 day
 
 Each step can be cut: the next run sees which files there are, and whether FILE.next gets a token already, and goes on from there.
 A secret cannot renew itself: the new one is asked for, proved, and written.
+
+Root writes the files; what speaks to Microsoft is a process of the service user's.
 """
 
 import getpass
@@ -26,13 +28,14 @@ from proxmox_graph_mail import files, log, paths, settings
 from proxmox_graph_mail.admin import settings_file
 from proxmox_graph_mail.admin.ask import secret_from
 from proxmox_graph_mail.admin.connection import Connection, credential_of
-from proxmox_graph_mail.admin.privileges import require_root
+from proxmox_graph_mail.admin.privileges import as_service_user, require_root
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.errors import (
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     CredentialError,
     FileError,
+    MailError,
     RequestError,
     SettingsError,
     UsageError,
@@ -130,12 +133,19 @@ def _rotate_certificate(present: Settings, path: Path, *, if_due: bool) -> None:
 def _register(present: Settings, path: Path, next_: Path) -> None:
     """Add the new key to the app, by a proof of the old one."""
     added = _certificate(next_)
-    try:
-        with Connection(present, None) as connection:
-            check_object_id(present.graph_object_id, connection.tokens.get())
-            key_id = Application(connection.graph, present.graph_object_id).add_key(_pem(path), added.der, time.time())
-    except RequestError as error:
-        raise typer.Exit(_failed(f"Graph refused to add the new key: {error}", error)) from error
+    proof = _pem(path)
+
+    def add() -> tuple[str, str, int]:
+        try:
+            with Connection(present, None) as connection:
+                check_object_id(present.graph_object_id, connection.tokens.get())
+                return Application(connection.graph, present.graph_object_id).add_key(proof, added.der, time.time()), "", 0
+        except MailError as error:
+            return "", str(error), error.status
+
+    key_id, reason, status = as_service_user(add)
+    if reason:
+        raise typer.Exit(_failed(f"Graph refused to add the new key: {reason}", status))
     _remember(path, added, key_id)
     _say("registered the new key")
 
@@ -163,11 +173,18 @@ def _forget_old(present: Settings, path: Path, old: Path) -> None:
     keys = _keys(path)
     key_id = keys.pop(gone.fingerprint, "")
     if key_id and present.graph_object_id:
-        try:
-            with Connection(present, None) as connection:
-                Application(connection.graph, present.graph_object_id).remove_key(_pem(path), key_id, time.time())
-        except RequestError as error:
-            _say(f"the old key is not removed yet ({error})")
+        proof = _pem(path)
+
+        def remove() -> str:
+            try:
+                with Connection(present, None) as connection:
+                    Application(connection.graph, present.graph_object_id).remove_key(proof, key_id, time.time())
+            except RequestError as error:
+                return str(error)
+            return ""
+
+        if reason := as_service_user(remove):
+            _say(f"the old key is not removed yet ({reason})")
             return
         _say("removed the old key from the app")
         settings_file.replace(Path(f"{path}.keys.json"), json.dumps(keys))
@@ -188,12 +205,16 @@ def _await(present: Settings, new: Credential) -> None:
 
 def _refusal(present: Settings, who: Credential) -> str:
     """Why Entra gives no token for a credential; empty if it does."""
-    with Connection(present, None, credential=who) as connection:
+
+    def ask() -> str:
         try:
-            connection.tokens.get()
-        except CredentialError as error:
+            with Connection(present, None, credential=who) as connection:
+                connection.tokens.get()
+        except (CredentialError, SettingsError) as error:
             return str(error)
-    return ""
+        return ""
+
+    return str(as_service_user(ask))
 
 
 def _with_file(present: Settings, path: Path) -> Credential:
@@ -225,10 +246,10 @@ def _remember(path: Path, added: certificate.Known, key_id: str) -> None:
     settings_file.replace(Path(f"{path}.keys.json"), json.dumps(_keys(path) | {added.fingerprint: key_id}))
 
 
-def _failed(text: str, error: RequestError) -> int:
+def _failed(text: str, status: int) -> int:
     log.line(text, log.ERR)
     print(printable(text), file=sys.stderr)
-    return error.status
+    return status
 
 
 def _say(text: str) -> None:

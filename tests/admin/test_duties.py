@@ -165,3 +165,29 @@ def test_the_alarm_is_given_and_cleared(online: Host, sandbox: Sandbox) -> None:
     assert online.admin("run", "--once").returncode == 0
     assert told.read_text().splitlines()[1].startswith("all clear: mail is leaving this host again")
     assert not (online.state / "motd").exists()
+
+
+def test_a_user_s_limit_and_what_was_removed_are_reported_once(online: Host) -> None:
+    """Who was refused for the number of recipients, and which failed mail is gone; nothing of it the next day."""
+    now = int(time.time())
+    (online.spool / "users").mkdir()
+    (online.spool / "users" / "65534").write_text(f"0 0 {now} {now // 3600}:500 refused:{now}\n")
+    (online.spool / "users" / "4242").write_text(f"0 0 {now} {now // 3600}:500\n")
+    with on(online, TODAY) as duties:
+        duties(["0123456789ABC00000", "0123456789ABC00001"])
+        duties(["0123456789ABC00002"])
+    (queue_id,) = online.queue()
+    text = online.message(queue_id).decode()
+    assert "Mail of nobody (uid 65534) was refused: more than 500 recipients in 24 hours (USER_DAILY_RECIPIENTS)." in text
+    assert "4242" not in text
+    assert "failed mail of users, 2 messages: 0123456789ABC00000 0123456789ABC00001." in text
+    os.unlink(online.spool / "queue" / queue_id)
+    (online.spool / "users" / "65534").unlink()
+    with on(online, TODAY + timedelta(1)) as duties:
+        duties()
+    (queue_id,) = online.queue()
+    assert "1 message: 0123456789ABC00002." in online.message(queue_id).decode()
+    os.unlink(online.spool / "queue" / queue_id)
+    with on(online, TODAY + timedelta(2)) as duties:
+        duties()
+    assert online.queue() == []
