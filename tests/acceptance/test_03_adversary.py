@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.acceptance.machine import Machine, Tenant, people
+from tests.acceptance.machine import Machine, Tenant, body, people
 from tests.programs import eventually
 
 SPOOL = "/var/spool/proxmox-graph-mail"
@@ -180,3 +180,68 @@ def test_a_message_over_the_limit_is_refused(host: Machine) -> None:
     done = host.run("head -c 300000000 /dev/zero | sendmail ops@example.com", user="mallory", check=False)
     assert done.returncode == 69
     assert int(host.run(f"du -sb {SPOOL}/queue | cut -f1").stdout) < 100_000
+
+
+def _bomb(kind: str) -> str:
+    """Python that writes a message made to keep a parser busy, or to fill its memory."""
+    return {
+        "nested": "b''.join(b'Content-Type: multipart/mixed; boundary=b%d\\n\\n--b%d\\n' % (i, i) for i in range(900)) + b'\\n' * 300000",
+        "lines": "b'Subject: lines\\n\\n' + b'\\xe9\\xe4\\xfc\\n' * 4900000",
+        "texts": "b'Subject: texts\\nContent-Type: multipart/mixed; boundary=b\\n\\n' + (b'--b\\n\\n' + b'y' * 22000 + b'\\n') * 900",
+    }[kind]
+
+
+def test_bombs_do_not_delay_root_s_alarm(host: Machine, tenant: Tenant) -> None:
+    """Twelve of mallory's, of three kinds, in hand and waiting: root's mail goes beside them; each arrives somehow; the memory of the
+    queue runner and its children stays within bounds."""
+    host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service 2>/dev/null")
+    for kind in ("nested", "lines", "texts"):
+        host.write("/srv/bomb.py", f"import sys; sys.stdout.buffer.write({_bomb(kind)})")
+        for _ in range(4):
+            host.run("python3 /srv/bomb.py | sendmail -odq ops@example.com", user="mallory")
+    host.run("systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket")
+    eventually(lambda: host.status()["ActiveState"] == "active", "the runner runs")
+    took = []
+    for number in range(5):
+        began = time.monotonic()
+        host.run(f"printf 'Subject: alarm {number}\\n\\nx\\n' | sendmail root")
+        tenant.arrives(f"alarm {number}")
+        took.append(time.monotonic() - began)
+    eventually(lambda: len(tenant.accepted()) == 17, "all arrive", 240)
+    peak = int(host.run("systemctl show -P MemoryPeak proxmox-graph-mail.service").stdout) / 1e6
+    print(f"\nroot's alarms among twelve bombs came after {max(took):.1f} s at most; memory of the runner and its children: {peak:.0f} MB "
+          "(limit 400)")  # fmt: skip
+    assert max(took) < 10
+    pages = [body(mail) for mail in tenant.accepted() if mail["message"]["subject"] == "lines"]
+    assert len(pages) == 4
+    assert all("taking it apart takes too much memory" in page for page in pages)  # the limits hold in the unit's sandbox
+
+
+def test_one_user_cannot_spend_the_mailbox(host: Machine, tenant: Tenant) -> None:
+    """500 recipients in 24 hours; root is free."""
+    many = " ".join(f"u{number}@example.com" for number in range(501))
+    done = host.run(f"echo x | sendmail -odq {many}", user="mallory", check=False)
+    assert done.returncode == 75
+    assert "may send to 500 recipients in 24 hours" in done.stderr
+    host.run(f"echo x | sendmail -odq {many}")
+    host.run("proxmox-graph-mail queue remove ALL --yes")
+
+
+def test_idle_smtp_connections_of_one_user_leave_room(host: Machine, tenant: Tenant) -> None:
+    """Sixteen are served, the rest hear 421; root's mail is taken meanwhile."""
+    host.run("systemctl start proxmox-graph-mail-smtp.socket")
+    code = (
+        "import socket, time\n"
+        "held = [socket.create_connection(('127.0.0.1', 25)) for _ in range(40)]\n"
+        "print(sorted(one.recv(3) for one in held).count(b'421'), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    host.write("/srv/idle.py", code)
+    host.run("systemctl reset-failed; systemd-run --quiet --unit=idle --uid=mallory --collect python3 /srv/idle.py")
+    eventually(lambda: "24" in host.journal("-u", "idle").split(), "the limit is reached")
+    send = (
+        "import smtplib; print(smtplib.SMTP('127.0.0.1', 25, timeout=10).sendmail('root', ['root'], 'Subject: by smtp\\n\\nx'))"
+    )
+    assert host.run(["python3", "-c", send]).stdout.strip() == "{}"
+    tenant.arrives("by smtp")
+    host.run("systemctl stop idle proxmox-graph-mail-smtp.socket proxmox-graph-mail-smtp.service", check=False)
