@@ -16,7 +16,7 @@ import time
 from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import paths
 
-ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+CRIT, ERR, WARNING, NOTICE, INFO = 2, 3, 4, 5, 6
 """Severities of RFC 5424, 6.2.1."""
 
 FACILITY_MAIL = 2 << 3

@@ -8,6 +8,8 @@ from proxmox_graph_mail import light_os as os
 HOST_SETTINGS = "/etc/proxmox-graph-mail.conf"
 CLUSTER_SETTINGS = "/etc/pve/priv/proxmox-graph-mail.conf"
 """One file for a whole cluster. Only root opens it; everybody else reads `cluster_copy`."""
+CLUSTER_WATCH = "/etc/pve/priv/proxmox-graph-mail-watch"  # a file for each node: does its mail go?
+SENDMAIL = "/usr/sbin/sendmail"
 EXAMPLE_SETTINGS = "/usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.example"
 CERTIFICATE = "/etc/proxmox-graph-mail.pem"  # key and certificate that `setup --certificate` makes
 CREDENTIAL_STORES = ("/etc/credstore", "/etc/credstore.encrypted")  # systemd-creds(1)
@@ -15,9 +17,12 @@ PACKAGE_RUN = "/run/proxmox-graph-mail"
 PACKAGE = os.path.dirname(__file__)  # this package's own directory
 
 
+DEFAULT_SPOOL = "/var/spool/proxmox-graph-mail"
+
+
 def spool() -> str:
     """`$PROXMOX_GRAPH_MAIL_SPOOL`: queue/, failed/, kept/, hand-over/, the lock."""
-    return os.environ.get("PROXMOX_GRAPH_MAIL_SPOOL", "/var/spool/proxmox-graph-mail")
+    return os.environ.get("PROXMOX_GRAPH_MAIL_SPOOL", DEFAULT_SPOOL)
 
 
 def state() -> str:
@@ -33,6 +38,16 @@ def run() -> str:
 def host() -> str:
     """`$PROXMOX_GRAPH_MAIL_HOST`: what root read of Proxmox, for everybody else."""
     return os.environ.get("PROXMOX_GRAPH_MAIL_HOST", "/var/lib/proxmox-graph-mail-host")
+
+
+def watch() -> str:
+    """`$PROXMOX_GRAPH_MAIL_WATCH`: what the watch saw and said since the boot."""
+    return os.environ.get("PROXMOX_GRAPH_MAIL_WATCH", "/run/proxmox-graph-mail-watch")
+
+
+def patience() -> float:
+    """`$PROXMOX_GRAPH_MAIL_PATIENCE`, seconds for which mail may be refused, or not be settled, before that is an alarm."""
+    return float(os.environ.get("PROXMOX_GRAPH_MAIL_PATIENCE", "900"))
 
 
 def host_facts() -> str:

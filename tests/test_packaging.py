@@ -64,16 +64,17 @@ def test_completion_and_page_know_every_verb() -> None:
     context = click.Context(command)
     assert isinstance(command, click.Group)
     verbs = set(command.list_commands(context))
-    groups = {name: command.get_command(context, name) for name in ("queue", "target")}
+    groups = {name: command.get_command(context, name) for name in ("queue", "target", "alarm")}
     queue = set(groups["queue"].commands)  # type: ignore[union-attr]
     for depth, words in ((1, verbs), (2, queue)):
         offered = re.search(rf"{depth},\S+\) COMPREPLY=\(\$\(compgen -W '([^']*)'", completion)
         assert offered
         assert {word for word in offered[1].split() if not word.startswith("-")} == words
     target = set(groups["target"].commands)  # type: ignore[union-attr]
+    alarm = {name for name, one in groups["alarm"].commands.items() if not one.hidden}  # type: ignore[union-attr]
     documented = set(re.findall(r"^\.It Cm (\w+(?: \w+)?)$", page, re.MULTILINE))
-    nested = {f"{verb} {name}" for verb, names in (("queue", queue), ("target", target)) for name in names}
-    assert documented == verbs - {"queue", "target"} | nested
+    nested = {f"{verb} {name}" for verb, names in (("queue", queue), ("target", target), ("alarm", alarm)) for name in names}
+    assert documented == verbs - {"queue", "target", "alarm"} | nested
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed; make deb looks too")

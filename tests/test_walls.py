@@ -29,12 +29,13 @@ INSIDE = {
     "graph": {"graph", "message", "rfc822", "host", "errors", "files", "log"},
     "proxmox": {"proxmox"} | BASE,
     "root_mail": {"root_mail", "spool", "rfc822", "message", "proxmox", "host"} | BASE,
+    "watch": {"watch", "spool", "proxmox", "host"} | BASE,
     "delivery": {"delivery", "graph", "message", "rfc822", "spool", "root_mail", "host"} | BASE,
 }
 """Each room and what of the package it may import. admin may import everything, and is the only one that imports submission."""
 
 OUTSIDE = {"httpx": {"graph"}, "tenacity": {"graph"}, "msal": {"graph"}, "pydantic": {"settings"}, "typer": {"admin"},
-           "click": {"admin"}, "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox", "root_mail", "message"},
+           "click": {"admin"}, "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox", "root_mail", "message", "watch"},
            "dotenv": {"settings"}, "cryptography": {"graph"}}  # fmt: skip
 """Each library and the rooms it may be imported in."""
 

@@ -4,6 +4,7 @@ Whoever needs Graph or Entra (the queue runner, check, test, setup, rotate, deli
 token cache and throttle are always those of the settings.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.errors import SettingsError
@@ -91,6 +91,25 @@ def ends(settings: Settings) -> date | None:
     return credential_of(settings).ends() or settings.credential_expires
 
 
+def credential_fault(settings: Settings) -> str | None:
+    """What is wrong with the credential's files, a sentence that ends in what to do; None if nothing is."""
+    named = settings.graph_client_certificate
+    if settings.graph_credential == "certificate" and named is not None:
+        from proxmox_graph_mail.graph import certificate  # expensive to import, and only a certificate needs it
+
+        remedy = "put a good one there, or make a new one: proxmox-graph-mail setup --certificate"
+        try:
+            certificate.read(named.read_bytes())
+        except OSError as error:
+            return f"cannot read GRAPH_CLIENT_CERTIFICATE {named}: {error.strerror}; {remedy}"
+        except ValueError as error:
+            return f"GRAPH_CLIENT_CERTIFICATE {named}: {error}; {remedy}"
+    for path in (*settings_module.files(), *([named] if named is not None else [])):
+        if _mode(path) & 0o007:
+            return f"{path} is open to every user; chmod 0640 {path}, then make a new credential, for this one may have leaked"
+    return None
+
+
 def address_book(settings: Settings) -> AddressBook:
     """Who reads mail for local names."""
     known = facts.known()
@@ -118,10 +137,6 @@ def state_directory() -> Path:
 
 def relay(settings: Settings, stop: threading.Event) -> tuple[Relay, Callable[[], None]]:
     """The relay, and what closes its connections. Raises SettingsError."""
-    end = ends(settings)
-    if end is not None and (end - date.today()).days <= credential_end.FIRST:
-        said = credential_end.words(settings.graph_credential, end, date.today())
-        log.line(f"warning: {said}: proxmox-graph-mail rotate", log.WARNING)
     connection = Connection(settings, state_directory(), stop=stop)
     made = Relay(
         mailbox=connection.mailbox(),
@@ -131,7 +146,7 @@ def relay(settings: Settings, stop: threading.Event) -> tuple[Relay, Callable[[]
         save_to_sent_items=settings.graph_save_to_sent_items,
         mime=settings.mail_format == "mime",
         credential=settings.graph_credential,
-        ends=end,
+        ends=ends(settings),
     )
     return made, connection.close
 
@@ -165,7 +180,8 @@ def configuration(
         return (*named, Path(paths.aliases()), Path(paths.host_facts()))
 
     def signature() -> dict[str, object]:
-        return {str(path): _state(path) for path in watched()}
+        # Who sends is in each mail: a host that is renamed says so from then on.
+        return {str(path): _state(path) for path in watched()} | {"host name": os.uname().nodename}
 
     return Configuration(load, signature)
 

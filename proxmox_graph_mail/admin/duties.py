@@ -1,6 +1,7 @@
 """What the queue runner does once a day: say that the credential ends, and report mail that failed or does not go.
 
-    STATE/duties.json   what has been said: the credential's end and the stage of its warning, the date of the last report; and
+    STATE/duties.json   what has been said: the credential's end and the stage of its warning, the dates of the last line in the
+                        log about it and of the last report; and
                         what is to be said: failed mail that was removed
 
 The mails go to the administrator by the queue, like any other. In a cluster whose settings are the cluster's, the node with
@@ -65,17 +66,19 @@ class Duties:
         if stage is None or not _speaks_for_the_cluster():
             return {}
         text = credential_end.words(settings.graph_credential, end, today)
+        ended = end < today
+        if said.get("expiry_logged") != today.isoformat():
+            log.line(f"warning: {text}: proxmox-graph-mail rotate", log.CRIT if ended else log.WARNING)
+        logged = {"expiry_logged": today.isoformat()}
         mark = [end.isoformat(), stage]
         if said.get("expiry") == mark:
-            return {}
-        ended = end < today
-        log.line(f"warning: {text}: proxmox-graph-mail rotate", 2 if ended else log.WARNING)
+            return logged
         if not ended:
             host = this_host().name
             remedy = credential_end.REMEDIES.get(settings.graph_credential, "Renew it.\n")
             body = f"On {host} {text}. After that no mail leaves this host: no backup report, no alarm.\n\n{remedy}"
             self._submit(settings, f"{host}: {text}", body)
-        return {"expiry": mark}
+        return logged | {"expiry": mark}
 
     def _report(self, settings: Settings, said: dict[str, Any]) -> dict[str, Any]:
         today = self._today().isoformat()

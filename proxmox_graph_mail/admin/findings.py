@@ -14,6 +14,7 @@ from proxmox_graph_mail import paths
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.admin.connection import Connection, address_book, credential_of, ends, state_directory
 from proxmox_graph_mail.admin.state import STATES
+from proxmox_graph_mail.admin.state import queue as counted
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, MailError, SettingsError
@@ -23,13 +24,18 @@ from proxmox_graph_mail.graph.message import LARGE
 from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.settings import Settings
-from proxmox_graph_mail.spool.store import Spool, arrival
+from proxmox_graph_mail.spool import condition
+from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.watch import alarm as watch_alarm
+from proxmox_graph_mail.watch import units
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SKEW_WARN, SKEW_FAIL = 60.0, 300.0
 """Seconds this clock may be off; Entra allows an assertion five minutes."""
 OLD = 3600.0  # seconds in the queue from which check warns
+WATCH_LATE = 300.0  # seconds after which a watch that looks every minute is late
+RUN_REMEDY = "systemd-tmpfiles --create proxmox-graph-mail.conf; systemctl restart 'proxmox-graph-mail*.socket'"
 EXPIRY_WARN = 60  # days before a credential's end from which check warns
 
 
@@ -203,27 +209,22 @@ def mailbox(settings: Settings) -> Iterator[Finding]:
 
 
 def queue() -> Iterator[Finding]:
-    """The queue, by state, and the spool's rights."""
+    """The queue, by state, why most messages of the worst state are in it, and what is wrong with the spool."""
     spool = Spool()
     mailq.require_access(spool)
-    rows = mailq.listing(spool)
-    counts = {state: sum(row["state"] == state for row in rows) for state in STATES}
-    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "empty"
-    oldest = min((entry.id for entry in spool.scan()), default="")
-    age = time.time() - arrival(oldest) if oldest else 0.0
-    state = FAIL if counts["held"] else WARN if counts["failed"] or age > OLD else OK
-    reason = next((row["reason"] for row in rows if row["state"] in ("held", "failed", "deferred") and row["reason"]), "")
-    yield Finding(
-        "queue", state, f"{words}{f' ({reason})' if reason else ''}", "proxmox-graph-mail queue list" if state != OK else ""
-    )
+    counts, reasons, oldest = counted(spool, time.time())
+    state = FAIL if counts["held"] else WARN if counts["failed"] or time.time() - oldest > OLD else OK
+    why = {name: f" ({reason})" for (name, reason), _ in reasons.most_common()[::-1]}  # the commonest of each
+    words = ", ".join(f"{counts[name]} {name}{why.get(name, '')}" for name in STATES if counts[name]) or "empty"
+    yield Finding("queue", state, words, "proxmox-graph-mail queue list" if state != OK else "")
+    for fault in condition.faults(spool):
+        text, _, remedy = fault.partition("; ")
+        yield Finding("spool", FAIL, text, remedy)
     for path in (spool.root, spool.queue, spool.failed):
-        try:
-            mode = stat.S_IMODE(os.stat(path).st_mode)
-        except OSError as error:
-            yield Finding("spool", FAIL, f"{path}: {error.strerror}", "systemd-tmpfiles --create proxmox-graph-mail.conf")
-            continue
-        if mode & 0o007:
+        if stat.S_IMODE(os.stat(path).st_mode) & 0o007:
             yield Finding("spool", FAIL, f"{path} is open to everybody", f"chmod 2770 {path}")
+    if not os.path.isdir(paths.run()):
+        yield Finding("run", FAIL, f"{paths.run()} is missing: nobody but root can submit mail", RUN_REMEDY)
 
 
 def last_success() -> Iterator[Finding]:
@@ -240,11 +241,24 @@ def host() -> Iterator[Finding]:
         mine = owner == "proxmox-graph-mail"
         text = f"/usr/sbin/sendmail belongs to {owner}"
         yield Finding("sendmail", OK if mine else WARN, text, "" if mine else "this host's mail bypasses proxmox-graph-mail")
-    inactive = system.inactive_units(hand_over=bool(facts.known().forward_program))
-    if inactive:
-        yield Finding("units", FAIL, f"not active: {', '.join(inactive)}", f"systemctl enable --now {' '.join(inactive)}")
-    elif inactive is not None:
+    known = units.known(hand_over=bool(facts.known().forward_program))
+    for trouble in (found := units.troubles(known)).values():
+        text, _, remedy = trouble.partition("; ")
+        yield Finding("units", FAIL, text, remedy)
+    if known and not found:
         yield Finding("units", OK, "all active")
+    if known:
+        yield from _watch()
+
+
+def _watch() -> Iterator[Finding]:
+    """Does the watch look, and what does it say?"""
+    if said := watch_alarm.given():
+        yield Finding("watch", FAIL, f"ALARM: {said}")
+    late = time.time() - watch_alarm.last_look()
+    if not 0 <= late < WATCH_LATE:
+        text = "it has not looked yet" if not watch_alarm.last_look() else "it has not looked for some minutes"
+        yield Finding("watch", WARN, text, "journalctl -u proxmox-graph-mail-watch says why")
 
 
 ONLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (names, connections, token, mailbox)

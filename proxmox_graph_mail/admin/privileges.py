@@ -7,6 +7,7 @@ from typing import Any
 
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import ConfinedError, PrivilegeError, SpoolError
+from proxmox_graph_mail.spool import condition
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import become_owner
 
@@ -22,7 +23,7 @@ def become_service_user(spool: Spool) -> None:
     try:
         become_owner(spool.root)
     except OSError as error:
-        raise SpoolError(f"there is no spool at {spool.root}: {error.strerror}") from error
+        raise SpoolError(condition.missing(spool)) from error
 
 
 def as_service_user(do: Callable[[], Any]) -> Any:
@@ -32,7 +33,7 @@ def as_service_user(do: Callable[[], Any]) -> Any:
     """
     spool = Spool()
     if not os.path.isdir(spool.root):
-        raise SpoolError(f"there is no spool at {spool.root}; systemd-tmpfiles --create proxmox-graph-mail.conf makes it")
+        raise SpoolError(condition.missing(spool))
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

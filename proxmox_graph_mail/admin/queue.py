@@ -96,7 +96,7 @@ def flush() -> None:
 
     Example: proxmox-graph-mail queue flush
     """
-    spool = _spool()
+    spool = _spool(change=True)
     become_service_user(spool)
     ids = [entry.id for entry in spool.scan()]
     if not ids:
@@ -126,11 +126,14 @@ def retry(ids: Ids) -> None:
 
     Example: proxmox-graph-mail queue retry ALL
     """
-    spool = _spool()
+    spool = _spool(change=True)
     become_service_user(spool)
     chosen = _chosen(spool, ids)
     for queue_id in chosen:
-        if _is_failed(spool, queue_id):
+        if _is_failed(spool, queue_id):  # first its new life, then itself
+            journal.append(
+                spool.failed, queue_id, journal.Event(round(time.time(), 3), journal.RETRIED, "", "retried by an admin")
+            )
             spool.requeue(queue_id)
         else:
             spool.defer(queue_id, 0)
@@ -145,7 +148,7 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
 
     Example: proxmox-graph-mail queue remove 0656A4B0C1E1290FA3
     """
-    spool = _spool()
+    spool = _spool(change=True)
     chosen = _chosen(spool, ids)
     if not chosen:
         print("Nothing to remove")
@@ -231,9 +234,9 @@ def _try_all(spool: Spool, ids: list[str], since: float, on_progress: Callable[[
             watch.close()
 
 
-def _spool() -> Spool:
+def _spool(*, change: bool = False) -> Spool:
     spool = Spool()
-    mailq.require_access(spool)
+    mailq.require_access(spool, change=change)
     return spool
 
 

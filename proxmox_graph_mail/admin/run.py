@@ -90,6 +90,6 @@ def serve(
 
 
 def _tell_admin(text: str) -> None:
-    """Give a text to the admin's ALARM_COMMAND, if there is one. Raises OSError, subprocess.TimeoutExpired."""
+    """Give a text to the admin's ALARM_COMMAND, if there is one."""
     if command := alarm_command():
-        system.tell(command, text)
+        system.tell_admin(command, text)

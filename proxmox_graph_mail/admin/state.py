@@ -13,11 +13,14 @@ from proxmox_graph_mail.delivery.alarm import raised
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import PrivilegeError
 from proxmox_graph_mail.host import this_host
-from proxmox_graph_mail.proxmox import facts, system
-from proxmox_graph_mail.spool import journal, suspended
+from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.spool import condition, journal, suspended
 from proxmox_graph_mail.spool.journal import NEW
 from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
+from proxmox_graph_mail.watch import alarm as watch_alarm
+from proxmox_graph_mail.watch import units
+from proxmox_graph_mail.watch.watch import alive
 
 READ = 1000  # journals that `status` reads of each directory
 STATES = ("queued", "deferred", "held", "failed")
@@ -38,11 +41,13 @@ def state() -> dict[str, Any]:
     record = [row for row in record if not row["relay"]]  # Proxmox's notification system is not Graph
     sent = [row["time"] for row in record if row["state"] == "sent"]
     today = [row for row in record if row["time"] >= midnight]
-    service = system.service_status()
+    known_units = units.known(hand_over=bool(facts.known().forward_program))
+    runner = known_units.get(units.RUNNER)
     return {
         "version": __version__, "host": this_host().name, "cluster": facts.known().cluster,
         "queue": {name: counts[name] for name in STATES} | {"oldest": round(now - oldest)},
-        "reasons": [{"reason": reason, "messages": count} for reason, count in reasons.most_common()],
+        "reasons": [{"state": state, "reason": reason, "messages": count} for (state, reason), count in reasons.most_common()],
+        "spool": condition.faults(spool),
         "last_success": mailq.stamp(sent[-1]) if sent else None,
         "today": {
             "sent": sum(row["state"] == "sent" for row in today), "failed": sum(row["state"] == "failed" for row in today),
@@ -50,18 +55,23 @@ def state() -> dict[str, Any]:
         },
         "uncertain": sum(row["uncertain"] for row in record),
         "alarm": raised(Path(paths.state())),
-        "service": {"state": service.get("ActiveState"), "result": service.get("Result"), "text": service.get("StatusText")},
+        "service": {
+            "state": runner.active if runner else None, "result": runner.result if runner else None,
+            "text": runner.text if runner else None, "restarts": runner.restarts if runner else 0,
+        },
+        "units": list(units.troubles(known_units).values()),
+        "watch": {"alarm": watch_alarm.given() or None, "last_look": _stamp(watch_alarm.last_look()), "alive": _stamp(alive())},
     } | _settings()  # fmt: skip
 
 
-def queue(spool: Spool, now: float) -> tuple[Counter[str], Counter[str], float]:
-    """Messages by state, messages by reason, and when the oldest that waits was submitted (`now` if none does).
+def queue(spool: Spool, now: float) -> tuple[Counter[str], Counter[tuple[str, str]], float]:
+    """Messages by state, messages by state and reason, and when the oldest that waits was submitted (`now` if none does).
 
     Monitoring asks every minute, so no message is opened: its file's time, its journal (of the READ newest that have one) and the
     suspension of the whole queue tell. What has a journal that is not read counts as deferred, or failed.
     """
     counts: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
     waits = suspended.read(spool)
     oldest = now
     for directory, failed in ((spool.queue, False), (spool.failed, True)):
@@ -79,18 +89,20 @@ def queue(spool: Spool, now: float) -> tuple[Counter[str], Counter[str], float]:
                 if waits.covers(entry.due, now):
                     state, reason = waits.state, waits.reason
             counts[state] += 1
-            reasons.update([reason] if reason else [])
+            reasons.update([(state, reason)] if reason else [])
     return counts, reasons, oldest
+
+
+def _stamp(time: float) -> str | None:
+    return mailq.stamp(time) if time else None
 
 
 def _settings() -> dict[str, Any]:
     summary = settings_summary()
     if summary["error"]:
-        return {"settings": {"error": summary["error"], "fingerprint": None, "sender": None}, "credential": None}
+        shown = {"error": summary["error"], "fault": None, "fingerprint": None, "sender": None}
+        return {"settings": shown, "credential": None}
     end = summary["ends"]
-    return {
-        "settings": {"error": None, "fingerprint": summary["fingerprint"], "sender": summary["sender"]},
-        "credential": {
-            "kind": summary["kind"], "ends": end, "days": (date.fromisoformat(end) - date.today()).days if end else None,
-        },
-    }  # fmt: skip
+    shown = {name: summary[name] for name in ("error", "fault", "fingerprint", "sender")}
+    days = (date.fromisoformat(end) - date.today()).days if end else None
+    return {"settings": shown, "credential": {"kind": summary["kind"], "ends": end, "days": days}}

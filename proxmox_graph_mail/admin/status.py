@@ -7,7 +7,7 @@ from typing import Any
 
 from proxmox_graph_mail.admin.state import STATES, state
 from proxmox_graph_mail.delivery.credential_end import when
-from proxmox_graph_mail.errors import EX_OK, MailError
+from proxmox_graph_mail.errors import EX_OK, MailError, SpoolError
 from proxmox_graph_mail.log import duration, printable
 
 OLD = 3600  # seconds in the queue from which Nagios warns
@@ -20,6 +20,8 @@ def show(*, as_json: bool = False, prometheus: bool = False, nagios: bool = Fals
     if nagios:
         try:
             code, line = nagios_line(state())
+        except SpoolError as error:
+            code, line = 2, f"CRITICAL - {error}".replace("|", "/")
         except MailError as error:
             code, line = 3, f"UNKNOWN - {error}"
         print(printable(line))
@@ -42,7 +44,10 @@ def rows(now: dict[str, Any]) -> list[tuple[str, str]]:
     oldest = f"; the oldest has waited for {duration(queue['oldest'])}" if queue["oldest"] >= 60 else ""
     cluster = f" of the cluster {now['cluster']}" if now["cluster"] else ""
     out = [("host", f"{now['host']}{cluster}, proxmox-graph-mail {now['version']}"), ("queue", f"{words}{oldest}")]
-    out += [("", f"{row['messages']} x {row['reason']}") for row in now["reasons"][:5]]
+    out += [("", f"{row['messages']} {row['state']}: {row['reason']}") for row in now["reasons"][:5]]
+    out += [("spool", fault) for fault in now["spool"]] + [("units", trouble) for trouble in now["units"]]
+    if now["watch"]["alarm"]:
+        out.append(("ALARM", now["watch"]["alarm"]))
     if now["alarm"]:
         out.append(("ALARM", f"no mail is leaving this host: {now['alarm']}"))
     out.append(("today", f"{today['sent']} sent, {today['failed']} failed, throttled {today['throttled']} times"))
@@ -50,6 +55,7 @@ def rows(now: dict[str, Any]) -> list[tuple[str, str]]:
     out.append(("last success", _ago(now["last_success"])))
     settings = now["settings"]
     out.append(("settings", settings["error"] or f"as {settings['sender']}, fingerprint {settings['fingerprint']}"))
+    out += [("", settings["fault"])] if settings["fault"] else []
     if credential:
         left = f"{when(credential['days'])}, on {credential['ends']}" if credential["ends"] else "expiry date unknown"
         out.append(("credential", f"{credential['kind']}, {left}"))
@@ -84,21 +90,26 @@ def nagios_line(now: dict[str, Any]) -> tuple[int, str]:
 
     look(2, bool(now["alarm"]), lambda: f"no mail is leaving this host: {now['alarm']}")
     look(2, bool(now["settings"]["error"]), lambda: f"settings: {now['settings']['error']}")
-    look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_first_reason(now)}")
+    look(2, bool(now["settings"]["fault"]), lambda: str(now["settings"]["fault"]))
+    troubles += [(2, fault) for fault in (*now["spool"], *now["units"])]
+    watch = now["watch"]["alarm"]
+    look(2, bool(watch) and not troubles, lambda: f"the watch says: {watch}")
+    look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_commonest_reason(now, 'held')}")
     look(2, days is not None and days <= EXPIRY_CRITICAL, lambda: f"the credential {when(days or 0)}")
-    look(2, now["service"]["state"] == "failed", lambda: "the queue runner failed")
-    look(1, bool(queue["failed"]), lambda: f"{queue['failed']} failed")
+    look(1, bool(queue["failed"]), lambda: f"{queue['failed']} failed{_commonest_reason(now, 'failed')}")
     look(1, queue["oldest"] > OLD, lambda: f"mail has waited for {duration(queue['oldest'])}")
     look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential {when(days or 0)}")
     level = max((level for level, _ in troubles), default=0)
     words = "; ".join(text for _, text in sorted(troubles, key=lambda one: -one[0])) or "no problems"
     numbers = " ".join(f"{name}={queue[name]}" for name in STATES)
     numbers += f" oldest={queue['oldest']}s sent_today={now['today']['sent']}"
-    return level, f"{('OK', 'WARNING', 'CRITICAL')[level]} - {words} | {numbers}".replace("\n", " ")
+    words = words.replace("\n", " ").replace("|", "/")  # what stands behind a bar is performance data
+    return level, f"{('OK', 'WARNING', 'CRITICAL')[level]} - {words} | {numbers}"
 
 
-def _first_reason(now: dict[str, Any]) -> str:
-    return f" ({now['reasons'][0]['reason']})" if now["reasons"] else ""
+def _commonest_reason(now: dict[str, Any], state: str) -> str:
+    """Why most messages of a state are in it."""
+    return next((f" ({row['reason']})" for row in now["reasons"] if row["state"] == state), "")
 
 
 def metrics(now: dict[str, Any]) -> str:
@@ -119,7 +130,13 @@ def metrics(now: dict[str, Any]) -> str:
     if credential and credential["ends"]:
         ends = _epoch(f"{credential['ends']}T00:00:00Z")
         out += _exact("credential_end_timestamp_seconds", "When the credential ends.", ends)
-    gauge("alarm", "1 while no mail is leaving this host.", ("", bool(now["alarm"])))
+    if now["watch"]["last_look"]:
+        out += _exact("watch_timestamp_seconds", "When the watch last looked.", _epoch(now["watch"]["last_look"]))
+    if now["watch"]["alive"]:
+        out += _exact("alive_timestamp_seconds", "A sign of life a day: when this host was well.", _epoch(now["watch"]["alive"]))
+    gauge("alarm", "1 while no mail is leaving this host.", ("", bool(now["alarm"] or now["watch"]["alarm"])))
+    gauge("runner_restarts", "How often systemd has restarted the queue runner in a row.", ("", now["service"]["restarts"] or 0))
+    gauge("faults", "What is wrong with the spool and the units.", ("", len(now["spool"]) + len(now["units"])))
     gauge("settings_valid", "1 while the settings can be read.", ("", not now["settings"]["error"]))
     return "\n".join(out) + "\n"
 

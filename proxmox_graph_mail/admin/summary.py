@@ -13,15 +13,17 @@ from typing import Any
 
 from proxmox_graph_mail import __version__, files, paths
 
-_PREFIXES = ("GRAPH_", "MAIL_", "QUEUE_", "CREDENTIAL", "ALARM_", "HTTPS_PROXY", "NO_PROXY", "PROXMOX_GRAPH_MAIL_")
+_PREFIXES = ("GRAPH_", "MAIL_", "QUEUE_", "USER_", "CREDENTIAL", "ALARM_", "HTTPS_PROXY", "NO_PROXY", "PROXMOX_GRAPH_MAIL_")
 
 
 def settings_summary() -> dict[str, Any]:
-    """`error` (a sentence, or None), `fingerprint`, `sender`, and the credential's `kind` and `ends` (RFC 3339 date, or None)."""
+    """`error` (the settings cannot be read) and `fault` (the credential's files are not as they should be), each a sentence or
+    None; `fingerprint`, `sender`, and the credential's `kind` and `ends` (RFC 3339 date, or None)."""
     path = f"{paths.state()}/summary.json"
     kept = files.read_json(path)
     named, known = kept.get("files"), kept.get("summary")
-    if isinstance(known, dict) and isinstance(named, list) and kept.get("mark") == _mark(list(map(str, named))):
+    named = list(map(str, named)) if isinstance(named, list) else []
+    if isinstance(known, dict) and "fault" in known and kept.get("mark") == _mark(named):
         return known
     named, _ = _made()
     mark = _mark(named)
@@ -53,20 +55,20 @@ def _mark(named: list[str]) -> str:
 
 
 def _made() -> tuple[list[str], dict[str, Any]]:
-    from proxmox_graph_mail.admin.connection import ends
+    from proxmox_graph_mail.admin.connection import credential_fault, ends
     from proxmox_graph_mail.errors import SettingsError
     from proxmox_graph_mail.settings import load_visible
 
     try:
         settings = load_visible()
     except SettingsError as error:
-        return [], {"error": str(error), "fingerprint": None, "sender": None, "kind": None, "ends": None}
+        return [], {"error": str(error), "fault": None, "fingerprint": None, "sender": None, "kind": None, "ends": None}
     values = settings.model_dump(mode="python")
     secret = settings.graph_client_secret.get_secret_value() if settings.graph_client_secret else ""
     text = repr({key: values[key] for key in sorted(values)} | {"graph_client_secret": secret, "https_proxy": settings.proxy()})
     end = ends(settings)
     named = [str(path) for path in (settings.graph_client_certificate, settings.graph_ca_file) if path]
     return named, {
-        "error": None, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:12], "sender": settings.graph_sender,
-        "kind": settings.graph_credential, "ends": end.isoformat() if end else None,
+        "error": None, "fault": credential_fault(settings), "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:12],
+        "sender": settings.graph_sender, "kind": settings.graph_credential, "ends": end.isoformat() if end else None,
     }  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 from proxmox_graph_mail import paths
 from proxmox_graph_mail.admin.connection import address_book
 from proxmox_graph_mail.admin.follow import Leg, follow
-from proxmox_graph_mail.errors import PrivilegeError, UsageError
+from proxmox_graph_mail.errors import UsageError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.recipients import is_address
@@ -18,6 +18,7 @@ from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake_or_pass
 from proxmox_graph_mail.submission.intake import store
+from proxmox_graph_mail.submission.mailq import require_access
 
 TEXT = """\
 This is a test mail from proxmox-graph-mail on {host}.
@@ -43,8 +44,7 @@ def send_one(address: Annotated[str, typer.Argument(metavar="[ADDRESS]", show_de
 def send_test(recipients: tuple[str, ...], sender: str) -> int:
     """Send it and follow it; the status of sysexits.h."""
     spool = Spool()
-    if not os.access(spool.queue, os.W_OK):
-        raise PrivilegeError("only root and the service user may send a test mail; run it as root")
+    require_access(spool, change=True)
     host = this_host().name
     now = time.time()
     date = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now))

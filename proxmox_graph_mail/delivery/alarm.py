@@ -3,9 +3,9 @@
     STATE/alarm.json   since when every message meets a refusal, its reason, and whether the alarm was given
     STATE/motd         what the login message shows while it lasts
 
-Given once, after HELD_PATIENCE of the tenant's refusals (a credential that ended, a consent that is gone), or NETWORK_PATIENCE
-without a line: a line of priority crit in the journal, the file (which the login message shows), and the admin's own command.
-Over with the first mail that Graph takes: one line of all-clear. Both survive restarts.
+Given once, after 15 minutes (paths.patience) of the tenant's refusals (a credential that ended, a consent that is gone), or an
+hour without a line: a line of priority crit in the journal, the file (which the login message shows), and the admin's own
+command. Over with the first mail that Graph takes: one line of all-clear. Both survive restarts.
 """
 
 import json
@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from proxmox_graph_mail import files, log
+from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.log import duration
 
-HELD_PATIENCE = 900.0  # seconds of refusals
-NETWORK_PATIENCE = 3600.0  # seconds without a connection, or of throttling: such things pass by themselves
-CRIT = 2  # RFC 5424 6.2.1
+NETWORK = 4  # times the patience without a connection, or of throttling: such things pass by themselves
 
 
 class Alarm:
@@ -53,13 +51,13 @@ class Alarm:
         """Give the alarm if it is time; seconds until that may be, or None."""
         if not self._met or "since" not in self._now or self._now.get("raised"):
             return None
-        left = float(self._now["since"]) + (HELD_PATIENCE if self._now.get("held") else NETWORK_PATIENCE) - now
+        left = float(self._now["since"]) + paths.patience() * (1 if self._now.get("held") else NETWORK) - now
         if left > 0:
             return left
         self._now["raised"] = now
         self._write()
         text = f"no mail has left this host for {duration(now - self._now['since'])}: {self._now['reason']}"
-        log.line(f"ALARM: {text}", CRIT)
+        log.line(f"ALARM: {text}", log.CRIT)
         self._run(f"{text}\n")
         return None
 

@@ -35,6 +35,7 @@ READ_AT_ONCE = 100  # messages whose first line and journal are read between two
 SCAN_PAUSE, SCAN_SHARE = 1.0, 10
 """Between two scans lie so many seconds, and so many times what a scan took."""
 SCAN_AGAIN = 60.0  # seconds after which it is scanned although nobody told of a change
+CLOCK_STEP = 60.0  # seconds by which a clock may be corrected without notice
 _SAME = 0.001
 """Seconds by which a file's time may differ from what was written, by rounding."""
 
@@ -250,8 +251,8 @@ class Index:
         if known:
             past = past._replace(sent_to=tuple(dict.fromkeys((*past.sent_to, *known))))
         self._remember(message, past)
-        if past.shared and self._released and message.place is Place.NEW:
-            self._ready(message)  # what an earlier runner put off is tried again
+        if (past.shared and self._released and message.place is Place.NEW) or past.time > now + CLOCK_STEP:
+            self._ready(message)  # what an earlier runner put off is tried again; what is of the future, a wrong clock wrote
         else:
             self.put_back(message, put_off=past.shared)
             self.place(message, now)

@@ -49,6 +49,7 @@ class Runner:
         self._index = Index(spool)
         self._settlement = Settlement(spool, self._index, configuration, world)
         self._in_flight: dict[Future[Delivery], Queued] = {}
+        self._everything = False  # is to be tried now, whatever its time
         self._changed = False  # somebody did something to the queue's directory
         self._reading = 1  # the number of this reading of the settings
         self._looked_at_all = False  # for root's part, since the queue is suspended
@@ -111,6 +112,7 @@ class Runner:
     def _begin(self, *, once: bool) -> None:
         self._events.news()  # the scan sees what it tells of
         self._scan()
+        self._everything = self._lookout.woke_elsewhere()
         if once:
             self._configuration.refresh()  # else the first refresh releases what an earlier runner held
             self._note_settings()
@@ -118,9 +120,11 @@ class Runner:
 
     def _notice(self) -> None:
         """What may have happened since the last look: the clock set, an admin's word, other settings."""
-        if self._lookout.clock_was_set_back():
+        urged = self._events.urged()
+        if self._lookout.clock_was_set_back() or urged or self._everything:
+            self._everything = False
             self._settlement.release(everything=True)
-        if self._spool.take_urge() or self._events.urged():
+        if self._spool.take_urge() or urged:
             self._configuration.invalidate()
             self._mended = True
             self._scan()  # an admin may have changed many times

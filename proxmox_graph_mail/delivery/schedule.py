@@ -10,6 +10,7 @@ an appointment that all keep. `make fleet` shows what that comes to.
 """
 
 from proxmox_graph_mail.graph.outcome import Status
+from proxmox_graph_mail.spool.journal import FIRST_RIGHT, History
 from proxmox_graph_mail.spool.store import FARTHEST
 
 JITTER = 0.2
@@ -43,6 +44,14 @@ def round_delay(status: Status, rounds: int, retry_after: float, random: float) 
     low, high = ROUND_SPREAD
     wait = min(ROUND_FIRST * ROUND_GROWTH ** min(max(rounds, 1) - 1, 30), ROUND_CAP) * (low + (high - low) * random)
     return min(retry_after + wait, FARTHEST)
+
+
+def since(arrived: float, past: History, now: float) -> float:
+    """From when on a message ages: its submission, if the clock was right then; else the first time that a right clock saw it; or
+    when an admin took it back."""
+    if past.retried and past.begun:
+        return past.begun
+    return arrived if FIRST_RIGHT <= arrived <= now else past.begun if 0 < past.begun <= now else now
 
 
 def expired(*, arrived: float, last_held: float, now: float, lifetime: float, rounds: int) -> bool:

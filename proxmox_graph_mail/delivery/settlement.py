@@ -153,7 +153,9 @@ class Settlement:
         self.suspension.clear(now)
         self._index.release()
         for message in self._index if everything else ():
-            if message.place is Place.WAITING:
+            if message.place is Place.NEW and message.due > 0:
+                self._defer(message, 0.0)  # it is ready once it is read
+            elif message.place is Place.WAITING:
                 message.in_trouble().not_before = 0.0
                 self._defer(message, 0.0)
                 self._index.place(message, now)

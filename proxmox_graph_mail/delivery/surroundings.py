@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from proxmox_graph_mail import log
+from proxmox_graph_mail import files, log
 from proxmox_graph_mail.delivery.alarm import Alarm
+from proxmox_graph_mail.delivery.index import CLOCK_STEP
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.upkeep import expire, foreign, sweep
 
-CLOCK_STEP = 60.0  # seconds by which the clock may be slewed without notice
 SHOWN = 10  # files that are not messages, named in the log
 UPKEEP = 86400.0  # seconds between two looks at what others left in the spool
 
@@ -48,18 +48,41 @@ class Surroundings:
 
 
 class Lookout:
-    """What may have changed since the last look: a day gone by, the clock set back."""
+    """What may have changed since the last look, or since the last runner looked: a day gone by, the clock set, a boot.
+
+    SPOOL/clock   the clock less the time since boot, in seconds, as the last runner knew it
+    """
 
     def __init__(self, spool: Spool, world: Surroundings) -> None:
         self._spool = spool
         self._world = world
         self._offset = world.clock() - world.monotonic()
         self._upkeep_due = world.monotonic()
+        self._clock_file = f"{spool.root}/clock"
+
+    def woke_elsewhere(self) -> bool:
+        """Was the host booted, or its clock set, since a runner last began? Then times in the queue may be another clock's, and
+        what made mail wait may have passed."""
+        try:
+            before = float(files.read_beginning(self._clock_file, 40))
+        except (OSError, ValueError):
+            before = None
+        if before is None or abs(before - self._offset) > 1:
+            self._remember_clock()
+        return before is not None and abs(before - self._offset) > CLOCK_STEP
+
+    def _remember_clock(self) -> None:
+        try:
+            files.replace(self._clock_file, f"{self._offset:.3f}\n".encode())
+        except OSError:
+            pass  # a full or read-only disk: the next runner tries everything once more
 
     def clock_was_set_back(self) -> bool:
         """Times in the queue were written by the clock: once that is set back by more than a moment, they lie too far."""
         offset = self._world.clock() - self._world.monotonic()
         step, self._offset = offset - self._offset, offset
+        if abs(step) > CLOCK_STEP:
+            self._remember_clock()
         if step < -CLOCK_STEP:
             log.line(f"the clock was set back by {-step:.0f} s; everything in the queue is retried now", log.NOTICE)
         return step < -CLOCK_STEP

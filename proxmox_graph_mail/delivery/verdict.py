@@ -45,7 +45,7 @@ def decide(
     """The verdict on one outcome. `tried` is False where the message was passed over for a reason others met."""
     outcome = delivery.outcome
     attempts = past.attempts + tried
-    arrived = delivery.arrived or arrival(queue_id)
+    arrived = schedule.since(delivery.arrived or arrival(queue_id), past, now)
     if outcome.status is Status.FAILED and outcome.second_chance and attempts < 2:
         outcome = replace(outcome, status=Status.TRANSIENT)
     if outcome.status in (Status.TRANSIENT, Status.UNCERTAIN) and too_old(arrived, past, now=now, lifetime=lifetime):
@@ -68,6 +68,7 @@ def decide(
 
 def too_old(arrived: float, past: History, *, now: float, lifetime: float) -> bool:
     """Is a message that meets one more round now to be given up for its age?"""
+    arrived = schedule.since(arrived, past, now)
     recent = sum(0 <= now - time < schedule.ROUNDS_WITHIN for time in past.rounds)
     return schedule.expired(arrived=arrived, last_held=past.last_held, now=now, lifetime=lifetime, rounds=recent + 1)
 

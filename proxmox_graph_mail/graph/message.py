@@ -23,6 +23,7 @@ LARGE = "4 MB"  # the same limit in words, for admins; what is encoded in base64
 RECIPIENT_LIMIT = 500  # recipients of one message, Exchange Online's default
 SUBJECT_LIMIT = 255  # characters of a subject (PidTagSubject)
 HEADER_LIMIT = 5
+FIRST_RIGHT = 1_767_225_600.0  # 2026-01-01: a clock that says less is wrong, and no measure of lateness
 LATE = 900.0  # seconds after which a mail says at its top that it is late
 
 _HEADER_NAME = re.compile(r"[xX]-[!-9;-~]+")
@@ -140,7 +141,7 @@ def _body(mail: Mail, circumstances: Circumstances, notes: tuple[str, ...]) -> s
     if notes:
         content = page.prepend(content, page.note("\n".join(notes)))
     late = circumstances.now - circumstances.arrived
-    if late > LATE:
+    if late > LATE and circumstances.arrived >= FIRST_RIGHT:
         submitted = datetime.fromtimestamp(circumstances.arrived).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
         content = page.prepend(
             content, page.note(f"Delayed: submitted on {circumstances.host.name} at {submitted}, sent {duration(late)} later.")

@@ -1,4 +1,4 @@
-"""What the host's own programs say: which package owns sendmail, which units run, what another node answers."""
+"""What the host's own programs say: which package owns sendmail, what another node answers; and the admin's own command."""
 
 import json
 import os
@@ -6,9 +6,10 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
+from proxmox_graph_mail import log
+
 PATIENCE = 15.0  # seconds
-UNITS = ("proxmox-graph-mail.socket", "proxmox-graph-mail.path", "proxmox-graph-mail-submit.socket")
-"""What must be active for mail to be taken and sent."""
+OUTPUT = 2000  # bytes shown of what an admin's command wrote
 
 
 def sendmail_owner(path: str = "/usr/sbin/sendmail") -> str:
@@ -17,24 +18,6 @@ def sendmail_owner(path: str = "/usr/sbin/sendmail") -> str:
         return ""
     text = output(["dpkg-query", "-S", path])
     return text.partition(":")[0].strip() if text else ""
-
-
-def inactive_units(*, hand_over: bool) -> list[str] | None:
-    """Those of UNITS (and with `hand_over` of what hands root's mail over) that do not run; None where there is no systemd, or
-    the units are not installed."""
-    if not os.path.isdir("/run/systemd/system") or not os.path.exists("/usr/lib/systemd/system/proxmox-graph-mail.socket"):
-        return None
-    units = (*UNITS, "proxmox-graph-mail-hand-over.path") if hand_over else UNITS
-    states = output(["systemctl", "is-active", *units]).split()
-    return [unit for unit, state in zip(units, states, strict=False) if state != "active"]
-
-
-def service_status() -> dict[str, str]:
-    """`systemctl show` of the queue runner: ActiveState, Result, StatusText; empty where there is no systemd."""
-    if not os.path.isdir("/run/systemd/system"):
-        return {}
-    text = output(["systemctl", "show", "proxmox-graph-mail.service", "-p", "ActiveState,Result,StatusText"])
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def on_node(node: str, address: str, command: Sequence[str]) -> tuple[int, str]:
@@ -72,12 +55,27 @@ def members(path: str = "/etc/pve/.members") -> dict[str, str]:
         return {}
 
 
-def tell(command: str, text: str) -> None:
-    """Run an admin's command (by the shell, as cron does) with a text on its standard input. Raises OSError, TimeoutExpired."""
-    subprocess.run(  # noqa: S603 - the admin's own, from the settings that only root writes
-        ["/bin/sh", "-c", command], input=text.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        timeout=2 * PATIENCE, check=False, cwd="/", env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-    )  # fmt: skip
+def tell(command: str, text: str) -> tuple[int, str]:
+    """Run an admin's command (by the shell, as cron does) with a text on its standard input; its status (-1: it took too long)
+    and what it wrote. Raises OSError."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the admin's own, from the settings that only root writes
+            ["/bin/sh", "-c", command], input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=2 * PATIENCE, check=False, cwd="/", env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return -1, f"it did not end within {2 * PATIENCE:.0f} s"
+    return done.returncode, done.stdout[:OUTPUT].decode("utf-8", "replace").strip()
+
+
+def tell_admin(command: str, text: str) -> None:
+    """The same; what goes wrong with it is logged."""
+    try:
+        status, said = tell(command, text)
+    except OSError as error:
+        status, said = -1, error.strerror or type(error).__name__
+    if status:
+        log.line(f"ALARM_COMMAND failed with status {status}: {said[:300] or 'it wrote nothing'}", log.ERR)
 
 
 def output(command: Sequence[str]) -> str:

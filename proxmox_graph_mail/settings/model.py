@@ -60,6 +60,18 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _proxy(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    url = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        sound = False  # the port is no number
+    if text and not sound:
+        raise ValueError("it must be an http:// or https:// URL, such as http://proxy.example.com:3128")
+    return value
+
+
 def _duration(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -174,7 +186,7 @@ class Settings(BaseSettings):
         "Another base URL for Graph than the cloud's, without version. https, or http to loopback.",
         "https://graph.microsoft.com",
     )
-    https_proxy: SecretStr = _key(  # it may hold a password
+    https_proxy: Annotated[SecretStr, AfterValidator(_proxy)] = _key(  # it may hold a password
         SecretStr(""), "The proxy to Microsoft: http://[user:password@]host:port.", "http://proxy.example.com:3128"
     )
     no_proxy: str = _key("", "Hosts and domains to reach without the proxy, separated by commas.", "")

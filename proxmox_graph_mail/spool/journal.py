@@ -22,16 +22,18 @@ may be held for months."""
 KEPT = 100
 ROUNDS = 2  # rounds whose time is remembered: with the present one they are three (delivery/schedule.py, MIN_ROUNDS)
 
-ATTEMPT, PASSED_OVER, HAND_OVER = "attempt", "passed over", "hand-over"
+ATTEMPT, PASSED_OVER, HAND_OVER, RETRIED = "attempt", "passed over", "hand-over", "retried"
 """Kinds of events: it was tried; it was put off without being tried, for a reason that others met; root's part of it
-(root_mail/)."""
+(root_mail/); an admin took it back from failed/."""
+FIRST_RIGHT = 1_767_225_600.0
+"""2026-01-01, in seconds since the epoch: a clock that says less is wrong (a dead battery), for this program did not exist."""
 ASKED, DONE, FAILED = "asked", "done", "failed"
 """How far a hand-over of root's mail came."""
 
 
 class Event(NamedTuple):
-    """What happened at `time` (seconds since the epoch), and what the message has been since: `state` is deferred, held or
-    failed.
+    """What happened at `time` (seconds since the epoch), and what the message has been since: `state` is deferred, held, failed
+    or, when an admin took it back, empty.
 
     `attempts` counts this one too. `shared`: the reason concerned every message. `unclear` are addresses that may have it: the
     answer was unclear. `sent_to` are all that have it by now. `hand_over` is ASKED, DONE or FAILED, for the kind HAND_OVER alone.
@@ -52,8 +54,9 @@ class Event(NamedTuple):
 class History(NamedTuple):
     """A journal summed up: the last event's state (empty: new), time, reason and code; attempts so far; the times of the last
     ROUNDS rounds (attempts, and being passed over); when it was last held (0: never); whether its last reason concerned every
-    message, who may have it since the last unclear answer, who has it, how far root's part came, and when; and when that unclear
-    answer was."""
+    message, who may have it since the last unclear answer, who has it, how far root's part came, and when; when that unclear
+    answer was; and since when it has been tried, by the first clock that was right (0: not yet), or since an admin took it back,
+    which `retried` tells."""
 
     state: str = ""
     time: float = 0.0
@@ -68,16 +71,20 @@ class History(NamedTuple):
     hand_over: str = ""
     hand_over_at: float = 0.0
     unclear_at: float = 0.0
+    begun: float = 0.0
+    retried: bool = False
 
     def after(self, event: Event) -> "History":
         """The history with one event more."""
+        retried = event.kind == RETRIED
+        right = event.time if event.time >= FIRST_RIGHT else 0.0
         return History(
             state=event.state,
             time=event.time,
             reason=event.reason,
             code=event.code,
             attempts=max(self.attempts, event.attempts),
-            rounds=self.rounds if event.kind == HAND_OVER else (*self.rounds, event.time)[-ROUNDS:],
+            rounds=() if retried else self.rounds if event.kind == HAND_OVER else (*self.rounds, event.time)[-ROUNDS:],
             last_held=event.time if event.state == "held" else self.last_held,
             shared=event.shared,
             unclear=event.unclear or self.unclear,
@@ -85,6 +92,8 @@ class History(NamedTuple):
             hand_over=event.hand_over or self.hand_over,
             hand_over_at=event.time if event.hand_over else self.hand_over_at,
             unclear_at=event.time if event.unclear else self.unclear_at,
+            begun=right if retried else self.begun or right,
+            retried=self.retried or retried,
         )
 
 
@@ -149,6 +158,8 @@ def _shorten(directory: str, queue_id: str) -> None:
     whole = summary(every)
     needed = set(range(len(every) - KEPT, len(every)))
     needed.update([number for number, event in enumerate(every) if event.unclear][-1:])
+    needed.update([number for number, event in enumerate(every) if event.kind == RETRIED][-1:])
+    needed.update([number for number, event in enumerate(every) if event.time == whole.begun][:1])
     needed.update([number for number, event in enumerate(every) if event.hand_over][-1:])
     needed.update([number for number, event in enumerate(every) if event.state == "held"][-1:])
     kept = [every[number] for number in sorted(needed) if number >= 0]

@@ -7,7 +7,7 @@ import time
 
 from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolError
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.spool import journal, suspended
+from proxmox_graph_mail.spool import condition, journal, suspended
 from proxmox_graph_mail.spool.envelope import Envelope
 from proxmox_graph_mail.spool.store import Entry, Spool, arrival
 from proxmox_graph_mail.spool.suspended import Suspended
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def require_access(spool: Spool) -> None:
-    """Raise PrivilegeError unless this user may see and change the queue; SpoolError if there is none."""
-    if not os.path.isdir(spool.root):
-        raise SpoolError(f"there is no spool at {spool.root}; is the package installed, or $PROXMOX_GRAPH_MAIL_SPOOL wrong?")
-    if not os.access(spool.queue, os.R_OK | os.W_OK | os.X_OK):
+def require_access(spool: Spool, *, change: bool = False) -> None:
+    """Raise PrivilegeError unless this user may see (with `change`: and change) the queue; SpoolError if there is none, or if its
+    disk takes no change."""
+    if not os.path.isdir(spool.root) or (os.access(spool.root, os.X_OK) and not os.path.isdir(spool.queue)):
+        raise SpoolError(condition.missing(spool))
+    if not os.access(spool.queue, os.R_OK | os.X_OK):
         raise PrivilegeError("only root and the service user may see the queue")
+    if change and (fault := condition.read_only(spool)):
+        raise SpoolError(fault)
+    if change and not os.access(spool.queue, os.W_OK):
+        raise PrivilegeError("only root and the service user may change the queue")
 
 
 def show(spool: Spool, *, as_json: bool) -> int:

@@ -67,7 +67,7 @@ def run(asked: options.Invocation) -> int:
     if asked.mode == options.RUN_QUEUE:
         from proxmox_graph_mail.submission.mailq import require_access
 
-        require_access(spool)
+        require_access(spool, change=True)
         for entry in spool.scan():
             spool.defer(entry.id, 0)
         spool.urge()

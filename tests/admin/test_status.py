@@ -9,6 +9,7 @@ import pytest
 
 from proxmox_graph_mail.admin import state as state_module
 from proxmox_graph_mail.admin.status import metrics, nagios_line
+from proxmox_graph_mail.graph import certificate
 from proxmox_graph_mail.spool import journal, suspended
 from proxmox_graph_mail.spool.journal import Event
 from proxmox_graph_mail.spool.store import Spool
@@ -66,21 +67,32 @@ def test_settings_that_cannot_be_read_do_not_stop_status(online: Host) -> None:
 
 FINE: dict[str, Any] = {
     "queue": {"queued": 0, "deferred": 0, "held": 0, "failed": 0, "oldest": 0}, "reasons": [], "alarm": None, "last_success": None,
-    "today": {"sent": 3, "failed": 0, "throttled": 0, "uncertain": 0}, "uncertain": 0, "service": {"state": "inactive", "text": ""},
-    "settings": {"error": None}, "credential": {"kind": "secret", "ends": "2027-01-01", "days": 300},
+    "today": {"sent": 3, "failed": 0, "throttled": 0, "uncertain": 0}, "uncertain": 0,
+    "service": {"state": "inactive", "text": "", "restarts": 0},
+    "settings": {"error": None, "fault": None}, "spool": [], "units": [], "watch": {"alarm": None, "last_look": None, "alive": None},
+    "credential": {"kind": "secret", "ends": "2027-01-01", "days": 300},
 }  # fmt: skip
+
+HELD = {"state": "held", "reason": "no mailbox", "messages": 1}
+FAILED = {"state": "failed", "reason": "no such recipient", "messages": 3}
 
 
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
         ({}, 0, "OK - no problems | queued=0"), ({"queue": FINE["queue"] | {"failed": 2}}, 1, "2 failed"),
-        ({"queue": FINE["queue"] | {"held": 1}, "reasons": [{"reason": "no mailbox", "messages": 1}]}, 2, "1 held (no mailbox)"),
+        ({"queue": FINE["queue"] | {"held": 1}, "reasons": [HELD]}, 2, "1 held (no mailbox)"),
+        ({"queue": FINE["queue"] | {"held": 1, "failed": 3}, "reasons": [FAILED, HELD]},
+         2, "CRITICAL - 1 held (no mailbox); 3 failed (no such recipient) |"),
+        ({"queue": FINE["queue"] | {"held": 1}, "reasons": [HELD | {"reason": "a|b\nc"}]}, 2, "held (a/b c) | queued="),
+        ({"spool": ["the spool is read-only; remount it"]}, 2, "CRITICAL - the spool is read-only"),
+        ({"units": ["x.service is started again and again (4 times): no right"]}, 2, "again and again (4 times): no right"),
+        ({"watch": {"alarm": "mail is due", "last_look": None, "alive": None}}, 2, "the watch says: mail is due"),
+        ({"settings": {"error": None, "fault": "cannot read /x.pem"}}, 2, "CRITICAL - cannot read /x.pem"),
         ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail has waited for 2 hours 1 minute"),
         ({"credential": FINE["credential"] | {"days": 20}}, 1, "the credential expires in 20 days"),
         ({"credential": FINE["credential"] | {"days": 3}}, 2, "the credential expires in 3 days"), ({"credential": None}, 0, "OK"),
         ({"alarm": "the secret has expired"}, 2, "no mail is leaving this host: the secret has expired"),
-        ({"service": {"state": "failed", "text": ""}}, 2, "the queue runner failed"),
     ],
 )  # fmt: skip
 def test_nagios(change: dict[str, Any], status: int, words: str) -> None:
@@ -92,10 +104,43 @@ def test_nagios(change: dict[str, Any], status: int, words: str) -> None:
     assert "alarm" in metrics(FINE | change)
 
 
-def test_nagios_is_unknown_where_nothing_can_be_seen(host: Host) -> None:
-    """3: no spool."""
+def test_nagios_is_critical_where_there_is_no_spool(host: Host) -> None:
+    """Nothing can be taken or sent."""
     done = host.admin("status", "--nagios", PROXMOX_GRAPH_MAIL_SPOOL="/nowhere")
-    assert (done.returncode, done.stdout[:7]) == (3, "UNKNOWN")
+    assert (done.returncode, done.stdout) == (
+        2, "CRITICAL - there is no spool at /nowhere; is $PROXMOX_GRAPH_MAIL_SPOOL right?\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["missing", "garbage", "a key alone", "open to all"])
+def test_a_credential_s_file_that_is_no_good_is_critical_at_once(online: Host, sandbox: Sandbox, kind: str) -> None:
+    """Before any mail has met it, and each time: it is looked at anew when the file is another."""
+    path = online.folder / "app.pem"
+    made = certificate.make("pve1")
+    content = {"garbage": b"garbage\n", "a key alone": made.pem.partition(b"-----BEGIN CERT")[0], "open to all": made.pem}
+    path.write_bytes(made.pem)
+    path.chmod(0o640)
+    settings = sandbox.settings(GRAPH_CLIENT_CERTIFICATE=str(path))
+    settings.pop("GRAPH_CLIENT_SECRET")
+    online.settle(settings)
+    online.config.chmod(0o640)
+    assert online.admin("status", "--nagios").returncode == 0
+    if kind == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[kind])
+        path.chmod(0o644 if kind == "open to all" else 0o640)
+    done = online.admin("status", "--nagios")
+    assert done.returncode == 2
+    assert str(path) in done.stdout
+    assert str(path) in online.admin("status").stdout
+
+
+def test_settings_that_every_user_may_read_are_critical(online: Host) -> None:
+    """0644: the secret has leaked."""
+    online.config.chmod(0o644)
+    done = online.admin("status", "--nagios")
+    assert (done.returncode, "open to every user; chmod 0640" in done.stdout) == (2, True)
 
 
 def test_log_shows_and_filters(online: Host, sandbox: Sandbox) -> None:
@@ -184,8 +229,8 @@ def test_a_long_queue_is_counted_without_reading_it(host: Host, monkeypatch: pyt
     for queue_id in host.queue()[:4]:
         spool.defer(queue_id, time.time() + 60)
     counts, reasons, oldest = state_module.queue(spool, time.time())
-    assert (counts["held"], counts["deferred"], counts["queued"], reasons["no consent"]) == (2, 2, 1, 2)
+    assert (counts["held"], counts["deferred"], counts["queued"], reasons["held", "no consent"]) == (2, 2, 1, 2)
     assert 0 <= time.time() - oldest < 60
     suspended.write(spool, Suspended("held", "the secret has expired", time=1.0, until=2.0))
     counts, reasons, _ = state_module.queue(spool, time.time())
-    assert (counts["held"], counts["queued"], reasons["the secret has expired"]) == (3, 0, 1)
+    assert (counts["held"], counts["queued"], reasons["held", "the secret has expired"]) == (3, 0, 1)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from proxmox_graph_mail.delivery.alarm import HELD_PATIENCE, NETWORK_PATIENCE, Alarm, raised
+from proxmox_graph_mail.delivery.alarm import Alarm, raised
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 
+HELD_PATIENCE, NETWORK_PATIENCE = 900.0, 3600.0
 HELD = Outcome(Status.HELD, "the client secret has expired", "AADSTS7000222", shared=True)
 DOWN = Outcome(Status.TRANSIENT, "cannot connect", "ConnectError", shared=True)
 

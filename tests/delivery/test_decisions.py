@@ -24,7 +24,7 @@ from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.root_mail.decision import Decision, RootPart, given_up
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import Envelope
-from proxmox_graph_mail.spool.journal import History
+from proxmox_graph_mail.spool.journal import Event, History
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake
 from proxmox_graph_mail.submission.intake import store
@@ -568,3 +568,32 @@ def test_the_original_is_kept_where_an_earlier_part_may_have_been_smaller(host: 
         known = History(sent_to=("a@example.com", "b@example.com"))
         delivery = send("0" * 18, envelope, data, len(data), relay, known, time.time())
         assert delivery.reduced is reduced
+
+
+@pytest.mark.parametrize("proof", ["event", "boot"])
+def test_a_wait_that_another_clock_ordered_is_not_waited_for(host: Host, events: Events, proof: str) -> None:
+    """Deferred five hours ahead while no runner ran: an event of the future proves the clock wrong, and so does a boot."""
+    assert host.sendmail("-odq", "root").returncode == 0
+    (queue_id,) = host.queue()
+    spool, mailer, now = Spool(str(host.spool)), Mailer(Status.SENT), 2e9
+    at = now + 5 * 3600 if proof == "event" else now - 50
+    journal.append(spool.queue, queue_id, Event(at, journal.ATTEMPT, "deferred", "no line", attempts=3))
+    spool.defer(queue_id, now + 5 * 3600 + 240)
+    if proof == "boot":
+        (host.spool / "clock").write_text(f"{now - 90_000:.3f}\n")  # up for a day then, for ten seconds now
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now, lambda: 10.0))
+    assert runner.run(once=True) == 0
+    assert mailer.sent == 1
+
+
+def test_a_wait_of_this_boot_and_clock_is_waited_for(host: Host, events: Events) -> None:
+    """Another runner begins: nothing is hurried."""
+    assert host.sendmail("-odq", "root").returncode == 0
+    (queue_id,) = host.queue()
+    spool, mailer, now = Spool(str(host.spool)), Mailer(Status.SENT), 2e9
+    (host.spool / "clock").write_text(f"{now - 1000:.3f}\n")
+    journal.append(spool.queue, queue_id, Event(now - 50, journal.ATTEMPT, "deferred", "no line", attempts=3))
+    spool.defer(queue_id, now + 240)
+    runner = Runner(spool, configuration(mailer), events, threading.Event(), world(lambda: now, lambda: 1000.0))
+    assert runner.run(once=True) == 1
+    assert mailer.sent == 0

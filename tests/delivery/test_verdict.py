@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxmox_graph_mail.delivery import schedule
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.suspension import Suspension
 from proxmox_graph_mail.delivery.verdict import Verdict, decide, log_line
@@ -14,7 +15,7 @@ from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.spool.suspended import Suspended
 from tests.programs import Host
 
-ID = "0655F19D01A53F00AB"
+ID = "655F19D01A53F0A0AB"
 NOW = arrival(ID) + 10
 
 
@@ -84,7 +85,7 @@ def test_the_history_adds_up(host: Host) -> None:
     journal.append(queue, ID, second.event._replace(sent_to=("a@example.com",)))
     time = round(NOW, 3)
     assert journal.read(queue, ID) == History(
-        "deferred", time, "busy", "x", 1, (time, time), time, False, (), ("a@example.com",)
+        "deferred", time, "busy", "x", 1, (time, time), time, False, (), ("a@example.com",), begun=time
     )  # fmt: skip
 
 
@@ -184,3 +185,46 @@ def test_what_did_not_come_from_graph_concerns_one_mail_until_another_meets_it(h
     assert not suspension.concerns_all(two, Outcome(Status.SENT))
     assert not suspension.concerns_all(two, blocked)
     assert suspension.concerns_all(one, blocked)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "past", "began"),
+    [
+        (NOW - 100, History(), NOW - 100), (1e9, History(), NOW), (NOW + 9e6, History(), NOW), (1e9, History(begun=NOW - 50), NOW - 50),
+        (NOW - 9e6, History(begun=NOW - 70, retried=True), NOW - 70), (1e9, History(begun=NOW + 9e6), NOW),
+    ],
+    ids=["a right clock", "a dead battery", "a clock ahead", "a dead battery, tried since", "taken back by an admin", "both wrong"],
+)  # fmt: skip
+def test_a_message_ages_from_the_first_time_that_a_right_clock_saw_it(arrived: float, past: History, began: float) -> None:
+    """Or from when an admin took it back."""
+    assert schedule.since(arrived, past, NOW) == began
+
+
+def test_a_mail_of_2001_is_not_given_up_for_its_age() -> None:
+    """Handed in under a dead battery's clock, then NTP, then an outage: it has its five days."""
+    lately = History(rounds=(NOW - 900, NOW - 400), begun=NOW - 900)
+    delivery = Delivery(Outcome(Status.TRANSIENT, "x"), 1e9, ("a@example.com",))
+    found = decide(ID, delivery, lately, tried=True, now=NOW, lifetime=432000.0, random=0.0, suspended_until=0.0)
+    assert (found.state, found.delay) == ("deferred", 900.0)
+
+
+def test_what_an_admin_takes_back_begins_a_new_life() -> None:
+    """Its rounds too: else it would be given up after one more attempt in the same outage."""
+    old = Event(NOW - 9e6, journal.ATTEMPT, "failed", "given up", attempts=40)
+    back = Event(NOW - 60, journal.RETRIED, "", "retried by an admin")
+    past = journal.summary([old, old, old, back])
+    assert (past.state, past.begun, past.rounds, past.attempts) == ("", NOW - 60, (), 40)
+    delivery = Delivery(Outcome(Status.TRANSIENT, "x"), NOW - 9e6, ("a@example.com",))
+    assert decide(ID, delivery, past, tried=True, now=NOW, lifetime=432000.0, random=0.0, suspended_until=0.0).state == "deferred"
+
+
+def test_a_shortened_journal_still_knows_when_it_began(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that an admin took it back."""
+    monkeypatch.setattr(journal, "LONGEST", 2000)
+    monkeypatch.setattr(journal, "KEPT", 3)
+    queue = str(host.spool / "queue")
+    journal.append(queue, ID, Event(NOW, journal.RETRIED, "", "retried by an admin"))
+    for number in range(1, 60):
+        journal.append(queue, ID, Event(NOW + number, journal.ATTEMPT, "deferred", "x" * 30, attempts=number))
+    past = journal.read(queue, ID)
+    assert (past.begun, past.retried, len(journal.events(queue, ID)) < 30) == (NOW, True, True)

@@ -4,6 +4,7 @@ import gzip
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -152,6 +153,8 @@ def test_a_proxy_that_dribbles_its_answer_is_left(monkeypatch: pytest.MonkeyPatc
     stop = threading.Event()
     with slow_proxy(b"HTTP/1.1 200 OK\r\nX-A: ") as (proxy, asked):
         threading.Thread(target=lambda: told_to_stop and asked.wait() and stop.set()).start()  # type: ignore[func-returns-value]
+        begun = time.monotonic()
         with closing(Wire(None, proxy, "", ["graph.example"], stop)) as wire, pytest.raises(ConnectionFailedError) as caught:
             wire.request("POST", "https://graph.example/", content=b"x")
     assert (caught.value.uncertain, caught.value.temporary) == (False, True)
+    assert time.monotonic() - begun < 20

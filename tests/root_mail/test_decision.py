@@ -15,7 +15,7 @@ SERVICE = 990
     ("uid", "service", "notify", "head", "circle"),
     [
         (0, SERVICE, "", b"", False), (1000, SERVICE, "", b"Subject: x\n", False),
-        (SERVICE, SERVICE, "", b"", True),  # SMTP on localhost is the service user's: a target's mail bears no other mark
+        (SERVICE, SERVICE, "", b"", True),  # our own
         (0, 0, "", b"", False),  # a checkout run by root alone has no service user
         (0, SERVICE, "NEVER", b"", True),
         (0, SERVICE, "", b"Delivered-To: Root@PVE1.example.com\n\n", True),
@@ -26,6 +26,12 @@ def test_what_comes_back_is_known_by_its_marks(uid: int, service: int, notify: s
     """Else it would be handed over again and again."""
     envelope = Envelope(sender="root", recipients=("root",), uid=uid, arrived=1.0, notify=notify)
     assert in_circle(envelope, head, PVE1, service) is circle
+
+
+def test_what_came_by_smtp_is_never_handed_over() -> None:
+    """Whoever's it is: a target of Proxmox's own may have sent it, and it bears no other mark."""
+    envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=1.0, protocol="smtp")
+    assert in_circle(envelope, b"Subject: x\n\n", PVE1, SERVICE)
 
 
 @pytest.mark.parametrize(

@@ -325,3 +325,14 @@ def test_root_s_sandboxed_mail_has_a_socket_of_its_own(host: Host) -> None:
         path.with_name("submit-root").rename(path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(host.queue()) == 1
+
+
+def test_without_its_own_socket_root_s_mail_goes_by_everybody_s(host: Host) -> None:
+    """One that nobody listens on any more is left behind, not waited for."""
+    if os.geteuid() != 0:
+        pytest.skip("root's alone")
+    with host.submit_socket() as path, socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{path}-root")
+        done = host.sendmail("-odq", "root", env={"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(host.queue()) == 1

@@ -1,0 +1,94 @@
+"""What the watch can see of this host without the queue runner: each trouble a sentence, by a key that stays the same while it
+lasts.
+
+Clocks may be wrong and are set; so what has lasted how long is measured since boot, by what was seen one minute after the other.
+"""
+
+import os
+import time
+from typing import Any, NamedTuple
+
+from proxmox_graph_mail import files, paths
+from proxmox_graph_mail.log import duration
+from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.spool import condition, suspended
+from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.watch import units
+
+STUCK = "stuck"
+RUNNER_S_OWN = "runner"
+"""Keys of troubles: something is due and nothing is settled; the alarm that the queue runner gave itself."""
+_OURS = b"proxmox-graph-mail"
+
+
+class Settled(NamedTuple):
+    """What tells that mail is settled: when the record of outcomes was last written, as it was seen; since when (seconds since
+    boot) it has been the same though something is due (0: nothing is)."""
+
+    record: float = 0.0
+    since: float = 0.0
+
+
+def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], Settled]:
+    """Key → trouble, and what the next look must know. `now` is in seconds since boot."""
+    spool = Spool()
+    found = {f"spool {number}": fault for number, fault in enumerate(condition.faults(spool))}
+    found |= units.troubles(units.known(hand_over=bool(facts.known().forward_program)))
+    if text := _foreign_sendmail():
+        found["sendmail"] = text
+    own = _runner_s_alarm()
+    if own:
+        found[RUNNER_S_OWN] = own
+    settled = _settled(spool, before, now)
+    if settled.since and now - settled.since >= patience and not own:
+        error = units.last_error(units.RUNNER)
+        reason = f" ({error})" if error else ""
+        found[STUCK] = (
+            f"mail is due, and nothing has been sent or put off for {duration(now - settled.since)}{reason}; "
+            f"systemctl status {units.RUNNER} and journalctl -u {units.RUNNER} say more"
+        )
+    return found, settled
+
+
+def _settled(spool: Spool, before: Settled, now: float) -> Settled:
+    record = _last_record()
+    waits = suspended.read(spool)
+    if not _something_due(spool) or (waits.state and time.time() < waits.until):
+        return Settled(record, 0.0)
+    return Settled(record, before.since if before.since and record == before.record else now)
+
+
+def _something_due(spool: Spool) -> bool:
+    """Is there a message whose time has come? (One that came a moment ago is settled before the patience is over.)"""
+    now = time.time()
+    try:
+        return any(entry.due <= now for entry in spool.entries())
+    except Exception:  # noqa: BLE001 - what cannot be read is a fault of the spool, and said as such
+        return False
+
+
+def _last_record() -> float:
+    """When the queue runner last wrote down an outcome."""
+    try:
+        with os.scandir(paths.state()) as entries:
+            return max((e.stat(follow_symlinks=False).st_mtime for e in entries if e.name.startswith("outcomes")), default=0.0)
+    except OSError:
+        return 0.0
+
+
+def _runner_s_alarm() -> str:
+    raised: dict[str, Any] = files.read_json(f"{paths.state()}/alarm.json")
+    return str(raised.get("reason", "")) if raised.get("raised") else ""
+
+
+def _foreign_sendmail() -> str:
+    """Is /usr/sbin/sendmail somebody else's?"""
+    if not os.path.exists(units.INSTALLED):
+        return ""
+    try:
+        if _OURS in files.read_beginning(paths.SENDMAIL, 400):
+            return ""
+        reason = "is not this program's"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    return f"{paths.SENDMAIL} {reason}, so this host's mail goes elsewhere; apt install --reinstall proxmox-graph-mail"
