@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NOT_PLAIN = errno.ELOOP  # the error of what is not a plain file: a link (as O_NOFOLLOW has it), a FIFO, a directory, a device
 JSON_LIMIT = 1 << 20  # bytes of a JSON file of our own
+NAMED_LIMIT = 1 << 20  # bytes of a settings file, a certificate, an assertion
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -33,6 +34,17 @@ def open_plain(path: str, flags: int = os.O_RDONLY, *, mode: int = 0o640, dir_fd
 def read_plain(path: str, limit: int, *, dir_fd: int | None = None) -> bytes:
     """The first `limit` bytes of a plain file."""
     with open(open_plain(path, dir_fd=dir_fd), "rb") as file:
+        return file.read(limit)
+
+
+def read_named(path: object, limit: int = NAMED_LIMIT) -> bytes:
+    """The first `limit` bytes of a file that an admin named: links are followed, but a FIFO or a device is not waited for."""
+    fd = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        kind = os.fstat(fd).st_mode & 0o170000
+        if kind != 0o100000:
+            number = errno.EISDIR if kind == 0o040000 else errno.EINVAL
+            raise OSError(number, "it is a directory" if kind == 0o040000 else "it is not a plain file", str(path))
         return file.read(limit)
 
 

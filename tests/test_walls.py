@@ -25,7 +25,7 @@ INSIDE = {
     "spool": {"spool"} | BASE,
     "submission": {"submission", "spool", "rfc822", "host"} | BASE,
     "message": {"message", "rfc822", "host", "errors"},
-    "settings": {"settings", "errors", "paths"},
+    "settings": {"settings", "errors", "files", "paths"},
     "graph": {"graph", "message", "rfc822", "host", "errors", "files", "log"},
     "proxmox": {"proxmox"} | BASE,
     "root_mail": {"root_mail", "spool", "rfc822", "message", "proxmox", "host"} | BASE,

@@ -23,6 +23,7 @@ _OPTIONS: dict[str, dict[str, tuple[str, type | None]]] = {
 
 def main() -> None:
     """The program."""
+    _occupy()
     try:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -52,6 +53,18 @@ def main() -> None:
     except OSError:  # whoever read it has enough, or its disk is full; nothing is left to be flushed into it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(status)
+
+
+def _occupy() -> None:
+    """Open closed standard descriptors: no file of ours must become anybody's standard output."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from proxmox_graph_mail import log, paths
+from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.relay import Relay
@@ -99,7 +99,7 @@ def credential_fault(settings: Settings) -> str | None:
 
         remedy = "put a good one there, or make a new one: proxmox-graph-mail setup --certificate"
         try:
-            certificate.read(named.read_bytes())
+            certificate.read(files.read_named(named))
         except OSError as error:
             return f"cannot read GRAPH_CLIENT_CERTIFICATE {named}: {error.strerror}; {remedy}"
         except ValueError as error:

@@ -188,6 +188,8 @@ def save(
             with open(target, "wb", closefd=file != "-") as copy:
                 shutil.copyfileobj(message, copy)
     except OSError as error:
+        if action == "write" and file == "-":
+            raise  # the output, not a file that was named
         raise FileError(f"cannot {action} {printable(name)}: {error.strerror}") from error
 
 

@@ -224,7 +224,7 @@ def _with_file(present: Settings, path: Path) -> Credential:
 
 def _pem(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read_named(path)
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from error
 

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from proxmox_graph_mail import files
 from proxmox_graph_mail.graph.cloud import Cloud
 
 
@@ -60,7 +61,7 @@ class Credential:
         proof = self.secret.encode()
         if self.kind == "certificate" and self.file:
             try:
-                proof = self.file.read_bytes()
+                proof = files.read_named(self.file)
             except OSError:
                 proof = b"unreadable"
         elif self.kind == "federated":
@@ -75,6 +76,6 @@ class Credential:
         from cryptography import x509  # expensive to import, and only a certificate needs it
 
         try:
-            return x509.load_pem_x509_certificate(self.file.read_bytes()).not_valid_after_utc.date()
+            return x509.load_pem_x509_certificate(files.read_named(self.file)).not_valid_after_utc.date()
         except (OSError, ValueError):
             return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxmox_graph_mail import files
 from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError
 from proxmox_graph_mail.graph.codes import no_token
 from proxmox_graph_mail.graph.credential import Credential, Token
@@ -110,7 +111,7 @@ def _read(path: Path | None, key: str) -> str:
     if path is None:
         raise CredentialError(f"{key} is not set", key, temporary=False)
     try:
-        return path.read_text("utf-8")
+        return files.read_named(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise CredentialError(f"cannot read {key} {path}: {reason}", key, temporary=False) from None

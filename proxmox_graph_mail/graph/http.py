@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from proxmox_graph_mail import __version__
+from proxmox_graph_mail import __version__, files
 from proxmox_graph_mail.errors import SettingsError
 from proxmox_graph_mail.graph.deadline import ProxyWatch, context, deadline
 from proxmox_graph_mail.graph.transport import NOT_SENT, connection_failed
@@ -130,6 +130,7 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
     trust = context()
     if ca_file is not None:
         try:
+            files.read_named(ca_file, 1)  # a FIFO would be waited for
             trust.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "no PEM certificates in it"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-from proxmox_graph_mail import paths
+from proxmox_graph_mail import files, paths
 
 _OURS = re.compile(r"(?:GRAPH|MAIL|QUEUE|CREDENTIAL|ALARM)_\w*", re.IGNORECASE)
 LIKENESS = 0.7  # from which a key that is none of ours is a typo of one
@@ -59,7 +59,7 @@ def read(known: Collection[str], environment: Mapping[str, str] = os.environ, gi
     problems: list[str] = []
     for key, path in _credentials(known, environment.get("CREDENTIALS_DIRECTORY", "")):
         try:
-            text = path.read_text("utf-8").strip()
+            text = files.read_named(path).decode("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
             continue
@@ -78,7 +78,7 @@ def read_file(path: str, known: Collection[str]) -> Source:
     """What one file says; an absent one says nothing."""
     shown = paths.shown(path)
     try:
-        text = Path(path).read_text("utf-8-sig")
+        text = files.read_named(path).decode("utf-8-sig").replace("\r\n", "\n")
     except (FileNotFoundError, NotADirectoryError):
         return Source({})
     except OSError as error:

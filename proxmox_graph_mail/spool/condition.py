@@ -7,17 +7,17 @@ import os
 import pwd
 
 from proxmox_graph_mail import paths
+from proxmox_graph_mail.spool.incoming import MAKE
 from proxmox_graph_mail.spool.store import Spool
 
 SERVICE_USER = "proxmox-graph-mail"
 ROOM = 50_000_000  # bytes free on the disk below which it counts as nearly full: root's alarm must still fit
 FILES = 200  # likewise, files
-_MAKE = "systemd-tmpfiles --create proxmox-graph-mail.conf"
 
 
 def missing(spool: Spool) -> str:
     """What is said where there is no spool."""
-    made = f"{_MAKE} makes it" if spool.root == paths.DEFAULT_SPOOL else "is $PROXMOX_GRAPH_MAIL_SPOOL right?"
+    made = f"{MAKE} makes it" if spool.root == paths.DEFAULT_SPOOL else "is $PROXMOX_GRAPH_MAIL_SPOOL right?"
     return f"there is no spool at {spool.root}; {made}"
 
 
@@ -52,7 +52,7 @@ def _ownership(spool: Spool) -> str:
         owner = status.st_uid == user.pw_uid and status.st_mode & 0o700 == 0o700
         group = status.st_gid == user.pw_gid and status.st_mode & 0o070 == 0o070
         if not owner and not group:
-            return f"the service user may not write {path}; chown -R {SERVICE_USER}: {spool.root}; {_MAKE}"
+            return f"the service user may not write {path}; chown -R {SERVICE_USER}: {spool.root}; {MAKE}"
     return ""
 
 

@@ -13,7 +13,8 @@ import time
 from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail.errors import SpoolAccessError, SpoolError
 
-_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+MAKE = "systemd-tmpfiles --create proxmox-graph-mail.conf"  # what gives a host the package's directories again
 
 
 class Incoming:
@@ -110,6 +111,8 @@ def sync_directory(path: str) -> None:
 
 def translated(error: OSError, path: str) -> SpoolError:
     """The operating system's error as a sentence that names the place."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):  # a sandbox may hide it: the submit socket may do it
+        return SpoolAccessError(f"there is no spool at {path}; {MAKE} makes it")
     if error.errno in _ACCESS:
         return SpoolAccessError(f"cannot write the spool {path}: {error.strerror}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -5,17 +5,22 @@ import json
 import os
 import time
 
-from proxmox_graph_mail.errors import EX_OK, DataError, PrivilegeError, SpoolError
+from proxmox_graph_mail import paths
+from proxmox_graph_mail.errors import EX_IOERR, EX_OK, DataError, PrivilegeError, SpoolError
+from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import condition, journal, suspended
-from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.envelope import UID_WITHIN, Envelope, uid_of
+from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Entry, Spool, arrival
 from proxmox_graph_mail.spool.suspended import Suspended
-from proxmox_graph_mail.submission.streams import say
+from proxmox_graph_mail.submission.streams import complain, write_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+LOOKED_AT = 10_000  # files of the queue, and of failed/, that are looked at for one user
 
 
 def require_access(spool: Spool, *, change: bool = False) -> None:
@@ -32,11 +37,46 @@ def require_access(spool: Spool, *, change: bool = False) -> None:
 
 
 def show(spool: Spool, *, as_json: bool) -> int:
-    """Print the queue on standard output."""
-    require_access(spool)
-    rows = listing(spool)
-    say(json.dumps(rows, indent=1) + "\n" if as_json else table(rows))
+    """Print the queue on standard output: all of it to who may see it; to any other user that user's own mail, and how much there
+    is besides. Raises SpoolError, ReceptionError."""
+    others = None
+    try:
+        require_access(spool)
+        rows = listing(spool)
+    except PrivilegeError:
+        from proxmox_graph_mail.submission.submit import own_mail
+
+        answer = own_mail(paths.run())
+        rows, others = answer["rows"], answer["others"]
+    try:
+        write_out(json.dumps(rows, indent=1) + "\n" if as_json else table(rows, others))
+    except BrokenPipeError:
+        return 1  # whoever read it has enough
+    except OSError as error:
+        complain("mailq", f"cannot write the list: {error.strerror}")
+        return EX_IOERR
     return EX_OK
+
+
+def of_user(spool: Spool, uid: int) -> "dict[str, Any]":
+    """A user's own mail, as rows, and the number of other messages by state: what the receiver answers. Of a long queue the
+    newest LOOKED_AT files are looked at, and the rest counts as others'."""
+    now, waits, owner = time.time(), suspended.read(spool), owner_of(uid)
+    rows: list[dict[str, Any]] = []
+    others: dict[str, int] = {}
+    for failed, entries in ((False, spool.scan()), (True, spool.scan_failed())):
+        directory = spool.failed if failed else spool.queue
+        for entry in entries[::-1]:
+            looked_at = len(entries) <= LOOKED_AT or entry.id >= entries[-LOOKED_AT].id
+            try:
+                if looked_at and owner_of(uid_of(read_beginning(f"{directory}/{entry.id}", UID_WITHIN))) == owner:
+                    rows.append(_row(spool, entry, waits, failed=failed, now=now))
+                    continue
+            except OSError:
+                continue  # sent meanwhile
+            state = "failed" if failed else "queued" if entry.due <= now else "deferred"
+            others[state] = others.get(state, 0) + 1
+    return {"rows": sorted(rows, key=lambda row: str(row["id"])), "others": others}
 
 
 def listing(spool: Spool, *, before: float = float("inf"), limit: int | None = None) -> "list[dict[str, Any]]":
@@ -57,10 +97,12 @@ def listing(spool: Spool, *, before: float = float("inf"), limit: int | None = N
     return rows
 
 
-def table(rows: "list[dict[str, Any]]") -> str:
-    """The listing in the layout of Postfix's mailq."""
+def table(rows: "list[dict[str, Any]]", others: "dict[str, int] | None" = None) -> str:
+    """The listing in the layout of Postfix's mailq; `others` are messages of which only their state may be told."""
+    besides = ", ".join(f"{count} {state}" for state, count in (others or {}).items())
+    besides = f"Mail of others, which only root may see: {besides}.\n" if besides else ""
     if not rows:
-        return "Mail queue is empty\n"
+        return besides or "Mail queue is empty\n"
     out = ["-Queue ID-          --Size-- ----Arrival Time---- -Sender/Recipient-------\n"]
     marks = {"held": "!", "failed": "#"}
     for row in rows:
@@ -74,7 +116,7 @@ def table(rows: "list[dict[str, Any]]") -> str:
     counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in ("queued", "deferred", "held", "failed")]
     size = sum(row["size"] for row in rows) // 1024
     out.append(f"-- {size} Kbytes in {len(rows)} Request{'s' if len(rows) > 1 else ''}: {', '.join(counts)}.\n")
-    return "".join(out)
+    return "".join([*out, besides])
 
 
 def messages(number: int) -> str:

@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter
 
-from proxmox_graph_mail import log
+from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import EX_TEMPFAIL
 from proxmox_graph_mail.spool import watch  # noqa: F401 - loaded before an upgrade may take the files away
 from proxmox_graph_mail.spool.owner import owner_of
@@ -67,6 +67,7 @@ class Receiver:
         self._listeners = listeners
         self._serving: dict[int, int | str] = {}
         self._stopping = False
+        self._spool = paths.spool()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for listener in listeners:
             listener.setblocking(False)
@@ -84,6 +85,8 @@ class Receiver:
             for listener in self._listeners:
                 if listener.fileno() in ready:
                     self._accept(listener)
+            if not os.path.isdir(self._spool):  # its sandbox was made without: the next receiver's may be made with it
+                self._stopping = True
         end = time.monotonic() + FAREWELL
         while self._serving and (left := end - time.monotonic()) > 0:
             self._wait([self._woken], left)

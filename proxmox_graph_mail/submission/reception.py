@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LIST = b'{"list": true}'  # the request for one's own mail
 TOTAL = 60.0  # seconds a whole message may take
 FIRST_LINE = 2.0  # seconds in which the request must begin and end its line: `sendmail` has it ready before it connects
 CHUNK = 1 << 16
@@ -58,8 +59,12 @@ def receive(connection: socket.socket, uid: int) -> str:
     _send(connection, "ready")
     end = time.monotonic() + TOTAL
     line, rest = _request_line(connection, time.monotonic() + FIRST_LINE)
-    envelope, size, wait = _request(line, uid)
     spool = Spool()
+    if line == LIST:
+        from proxmox_graph_mail.submission.mailq import of_user
+
+        return f"listed {json.dumps(of_user(spool, uid))}"
+    envelope, size, wait = _request(line, uid)
     queue_id = store(spool, envelope, _content(connection, rest, size, end))
     wake_or_pass(spool, paths.run(), queue_id)
     if wait:

@@ -59,13 +59,18 @@ def drain() -> None:
 
 
 def say(text: str) -> None:
-    """Write to standard output."""
-    data = text.encode("utf-8", "backslashreplace")
+    """Write to standard output, if anybody listens."""
     try:
-        while data:
-            data = data[os.write(1, data) :]
+        write_out(text)
     except OSError:
-        pass  # nobody listens
+        pass  # nobody does
+
+
+def write_out(text: str) -> None:
+    """Write to standard output. Raises OSError."""
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def complain(name: str, text: str) -> None:

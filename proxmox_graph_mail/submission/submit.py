@@ -18,6 +18,10 @@ from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail.errors import EX_TEMPFAIL, ReceptionError
 from proxmox_graph_mail.spool.envelope import Envelope
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 TIMEOUT = 10.0  # seconds each step may take: a receiver's start, sending a chunk, the answer (which waits for two fsyncs)
 BUSY = 60.0
 """Seconds in which a connection is made anew, where the socket is there but has no receiver for us: 200 mails of one user at
@@ -65,6 +69,29 @@ def submit(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0) -
         status, _, reason = rest.partition(" ")
         raise ReceptionError(reason, int(status) if status.isdigit() else EX_TEMPFAIL)
     raise ReceptionError(f"the submit socket {path} gave no answer within {TIMEOUT:.0f} s; the message may still be delivered")
+
+
+def own_mail(run: str) -> "dict[str, Any]":
+    """This user's own mail, and how much there is besides (mailq.of_user). Raises ReceptionError."""
+    import json  # not for the fast path
+
+    connection = _receiver(f"{run}/submit")
+    answer = bytearray()
+    try:
+        connection.sendall(b'{"list": true}\n')
+        while chunk := connection.recv(1 << 16):
+            answer += chunk
+    except OSError as error:
+        raise ReceptionError(
+            f"the receiver does not list your mail ({error.strerror or 'it does not answer'}); try again"
+        ) from error
+    finally:
+        connection.close()
+    word, _, rest = bytes(answer).partition(b" ")
+    if word != b"listed":
+        raise ReceptionError("the receiver does not list your mail; only root and the service user see all of the queue")
+    listed: dict[str, Any] = json.loads(rest)
+    return listed
 
 
 def _receiver(path: str) -> _socket.socket:

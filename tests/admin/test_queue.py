@@ -182,14 +182,38 @@ def test_sendmail_q_runs_the_queue(online: Host, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to be another user needs root")
-@pytest.mark.parametrize("argv", [["-bp"], ["-q"]])
-def test_others_may_not_see_or_run_the_queue(host: Host, argv: list[str]) -> None:
+def test_others_may_not_run_the_queue(host: Host) -> None:
     """77, one sentence."""
     submit(host, "secret subject")
-    done = host.other_user_sendmail(*argv, stdin=b"")
+    done = host.other_user_sendmail("-q", stdin=b"")
     assert done.returncode == 77
     assert b"only root and the service user" in done.stderr
     assert b"secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user needs root")
+def test_others_see_their_own_mail_and_how_much_there_is_besides(host: Host) -> None:
+    """By the submit socket: no right on the spool is needed, and nobody else's addresses are told."""
+    submit(host, "secret subject")
+    with host.submit_socket():
+        empty = host.other_user_sendmail("-bp", stdin=b"")
+        assert host.other_user_sendmail("-odq", "mine@example.com").returncode == 0
+        listed = host.other_user_sendmail("-bp", stdin=b"")
+        (row,) = json.loads(host.other_user_sendmail("-bp", "--json", stdin=b"").stdout)
+    assert (empty.returncode, empty.stdout) == (0, b"Mail of others, which only root may see: 1 queued.\n")
+    assert b"mine@example.com" in listed.stdout
+    assert b"Mail of others, which only root may see: 1 queued." in listed.stdout
+    assert (row["recipients"], row["state"]) == (["mine@example.com"], "queued")
+    assert b"ops@" not in listed.stdout + empty.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user needs root")
+def test_others_without_a_receiver_are_told_so(host: Host) -> None:
+    """Within seconds."""
+    begun = time.monotonic()
+    done = host.other_user_sendmail("-bp", stdin=b"")
+    assert (done.returncode, b"is proxmox-graph-mail-submit.socket running?" in done.stderr) == (75, True)
+    assert time.monotonic() - begun < 8
 
 
 def test_an_absent_spool_is_said(host: Host) -> None:

@@ -85,7 +85,7 @@ def test_a_spool_that_fails_is_a_temporary_reply(host: Host) -> None:
     """451, so that the client keeps its mail."""
     (host.spool / "queue").rmdir()
     replies = say(host, "EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
-    assert replies[-2].startswith("451 4.3.0 Error: cannot write the spool")
+    assert replies[-2].startswith("451 4.3.0 Error: there is no spool at ")
 
 
 def test_bytes_that_forge_the_envelope_are_refused(host: Host) -> None:
