@@ -35,7 +35,6 @@ SKEW_WARN, SKEW_FAIL = 60.0, 300.0
 """Seconds this clock may be off; Entra allows an assertion five minutes."""
 OLD = 3600.0  # seconds in the queue from which check warns
 WATCH_LATE = 300.0  # seconds after which a watch that looks every minute is late
-RUN_REMEDY = "systemd-tmpfiles --create proxmox-graph-mail.conf; systemctl restart 'proxmox-graph-mail*.socket'"
 EXPIRY_WARN = 60  # days before a credential's end from which check warns
 
 
@@ -224,7 +223,7 @@ def queue() -> Iterator[Finding]:
         if stat.S_IMODE(os.stat(path).st_mode) & 0o007:
             yield Finding("spool", FAIL, f"{path} is open to everybody", f"chmod 2770 {path}")
     if not os.path.isdir(paths.run()):
-        yield Finding("run", FAIL, f"{paths.run()} is missing: nobody but root can submit mail", RUN_REMEDY)
+        yield Finding("run", FAIL, f"{paths.run()} is missing: nobody but root can submit mail", condition.RUN_REMEDY)
 
 
 def last_success() -> Iterator[Finding]:

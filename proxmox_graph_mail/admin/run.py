@@ -17,7 +17,7 @@ from proxmox_graph_mail.delivery.supervision import Report, Supervision
 from proxmox_graph_mail.delivery.surroundings import Observers, Surroundings
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, UsageError
 from proxmox_graph_mail.proxmox import system
-from proxmox_graph_mail.settings import alarm_command
+from proxmox_graph_mail.settings import Settings, alarm_command, remember_alarm_command
 from proxmox_graph_mail.spool.lock import lock as take_lock
 from proxmox_graph_mail.spool.lock import owns_lock
 from proxmox_graph_mail.spool.store import Spool
@@ -61,7 +61,7 @@ def serve(
     held = take_lock(spool.root, wait=True) if lock is None else lock
     stop = threading.Event()
     events = Events(stop)
-    watched = configuration(stop, events.watch, lambda settings: grant_daily_recipients(spool, settings.user_daily_recipients))
+    watched = configuration(stop, events.watch, lambda settings: _remember(spool, settings))
     state = Path(paths.state())
     observers = Observers(Report(), Record(state), Alarm(state, _tell_admin), on_settled)
     world = Surroundings(supervision=Supervision(os.environ), daily=Duties(spool, state), observers=observers)
@@ -87,6 +87,15 @@ def serve(
         watched.close()
         events.close()
     return EX_OK if not once else EX_UNAVAILABLE if runner.failed else EX_TEMPFAIL if left else EX_OK
+
+
+def _remember(spool: Spool, settings: Settings) -> None:
+    """Keep what others must know of the settings, or we ourselves when they cannot be read."""
+    grant_daily_recipients(spool, settings.user_daily_recipients)
+    try:
+        remember_alarm_command(settings.alarm_command)
+    except OSError as error:
+        log.line(f"cannot write {error.filename}: {error.strerror}", log.WARNING)
 
 
 def _tell_admin(text: str) -> None:

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import SettingsError
+from proxmox_graph_mail.files import NAMED_LIMIT, read_plain, replace
 from proxmox_graph_mail.settings.model import Settings
 from proxmox_graph_mail.settings.source import Source, Value, read, read_file
 
 __all__ = [
     "KEYS", "Settings", "Source", "alarm_command", "check", "credential_is_hidden", "fault", "files", "load", "load_visible",
+    "remember_alarm_command",
     "source", "values_of",
 ]  # fmt: skip
 
@@ -66,8 +68,26 @@ def values_of(path: Path) -> dict[str, str]:
 
 
 def alarm_command() -> str:
-    """ALARM_COMMAND, whatever else is wrong with the settings: it is needed most then."""
-    return source().text("alarm_command")
+    """ALARM_COMMAND, whatever else is wrong with the settings: it is needed most then. Where their file cannot be read, the one
+    that `remember_alarm_command` kept."""
+    given = source()
+    if (text := given.text("alarm_command")) or not given.problems:
+        return text
+    try:
+        return read_plain(f"{paths.state()}/alarm-command", NAMED_LIMIT).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def remember_alarm_command(command: str) -> None:
+    """Keep ALARM_COMMAND for the time when it cannot be read. Raises OSError."""
+    path = f"{paths.state()}/alarm-command"
+    try:
+        known = read_plain(path, NAMED_LIMIT)
+    except OSError:
+        known = b""
+    if known != command.encode():
+        replace(path, command.encode())
 
 
 def credential_is_hidden() -> bool:

@@ -16,9 +16,9 @@ from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail.log import CRIT, duration, printable
 from proxmox_graph_mail.watch.sights import RUNNER_S_OWN, STUCK
 
-CONFIRMED = 50.0
-"""Seconds for which a trouble must have lasted, or have been over: it is seen twice. (An upgrade stops units for a moment; a unit
-that is started again and again runs for a moment.)"""
+CONFIRMED = 1 / 18
+"""Part of the patience (50 seconds) for which a trouble must have lasted, or have been over: it is seen twice. (An upgrade stops
+units for a moment; a unit that is started again and again runs for a moment.)"""
 UNIT = "proxmox-graph-mail-alarm.service"
 PATIENCE = 10.0  # seconds to start it
 
@@ -51,16 +51,17 @@ class Alarm:
 
     def look(self, found: dict[str, str], now: float) -> None:
         """Give or end the alarm by what is seen now."""
+        enough = CONFIRMED * paths.patience()
         self._since = {key: self._since.get(key, now) for key in found}
         # What the queue runner said itself it ends itself; what it has waited for has waited long enough.
-        sure = {key: text for key, text in found.items() if key in (STUCK, RUNNER_S_OWN) or now - self._since[key] >= CONFIRMED}
+        sure = {key: text for key, text in found.items() if key in (STUCK, RUNNER_S_OWN) or now - self._since[key] >= enough}
         fresh = {key: text for key, text in sure.items() if key not in self._given}
         if fresh:
             self._given_at = self._given_at if self._given else now
             self._given |= fresh
             self._give(fresh)
         self._clear_since = 0.0 if found else self._clear_since or now
-        if self._given and not found and now - self._clear_since >= CONFIRMED:
+        if self._given and not found and now - self._clear_since >= enough:
             self._over(now)
 
     def save(self, wall: float) -> None:

@@ -36,6 +36,8 @@ def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], 
     found |= units.troubles(units.known(hand_over=bool(facts.known().forward_program)))
     if text := _foreign_sendmail():
         found["sendmail"] = text
+    if os.path.exists(units.INSTALLED) and not os.path.isdir(paths.run()):
+        found["run"] = f"{paths.run()} is missing, so nobody but root can submit mail; {condition.RUN_REMEDY}"
     own = _runner_s_alarm()
     if own:
         found[RUNNER_S_OWN] = own

@@ -7,6 +7,8 @@ import pytest
 
 from proxmox_graph_mail.delivery.alarm import Alarm, raised
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.settings import alarm_command
+from tests.programs import Host, Sandbox
 
 HELD_PATIENCE, NETWORK_PATIENCE = 900.0, 3600.0
 HELD = Outcome(Status.HELD, "the client secret has expired", "AADSTS7000222", shared=True)
@@ -94,3 +96,23 @@ def test_an_admin_s_command_that_fails_stops_nothing(tmp_path: Path, told: list[
     alarm.refused(HELD, 0.0)
     alarm.look(HELD_PATIENCE)
     assert raised(tmp_path)
+
+
+def test_the_command_is_known_when_the_settings_cannot_be_read(
+    online: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is needed most then; taken out of settings that can be read, it is forgotten."""
+    for name, value in online.env.items():
+        monkeypatch.setenv(name, value)
+    online.settle(sandbox.settings(ALARM_COMMAND="logger -t told"))
+    assert online.admin("run", "--once").returncode == 0
+    online.config.rename(online.folder / "away")
+    online.config.mkdir()
+    assert alarm_command() == "logger -t told"
+    online.config.rmdir()
+    online.settle(sandbox.settings())
+    assert alarm_command() == ""
+    assert online.admin("run", "--once").returncode == 0
+    online.config.unlink()
+    online.config.mkdir()
+    assert alarm_command() == ""

@@ -64,6 +64,8 @@ async def token(world: World, request: Request) -> Response:
     elif "client_secret" in form:
         wrong = form["client_secret"] != world.secret
         problem = refusal(7000215, "invalid_client", "Invalid client secret provided.") if wrong else None
+        if not wrong and world.secret_ended:
+            problem = refusal(7000222, "invalid_client", f"The provided client secret keys for app '{CLIENT}' are expired.")
     else:
         problem = refusal(7000218, "invalid_client", "The request body must contain 'client_assertion' or 'client_secret'.")
     if problem is not None:

@@ -84,6 +84,7 @@ class World:
     authority: str = ""  # Entra's base URL as clients see it
     endpoint: str = ""  # Graph's
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+    secret_ended: bool = False
     certificates: dict[str, bytes] = field(default_factory=dict)  # x5t#S256 → PEM public key
     keys: dict[str, bytes] = field(default_factory=dict)  # keyId → DER of the app's certificates
     idp_key: bytes = b""  # the federated issuer's public key, PEM
