@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -148,7 +148,8 @@ def test_a_broken_host_says_so_everywhere(impatient: Machine, tenant: Tenant, ro
     look(host)
     begun = time.time()
     if row.breaks.startswith("tenant: "):
-        tenant.control(revoke=True, **({"roles": []} if "roles" in row.breaks else {"secret_ended": True}))
+        change: dict[str, Any] = {"roles": []} if "roles" in row.breaks else {"secret_ended": True}
+        tenant.control(revoke=True, **change)
         host.run(f"rm -f {STATE}/token*; systemctl restart proxmox-graph-mail", check=False)
     else:
         host.run(row.breaks, check=False)
