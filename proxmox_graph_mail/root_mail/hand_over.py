@@ -11,6 +11,7 @@ mail to the administrator directly; so it does if nothing comes of it within PAT
 The spool is the service user's: root works in it by directory descriptors and follows no link.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import tempfile
 import time
 
 from proxmox_graph_mail import log, paths
-from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.errors import DataError, MailError
 from proxmox_graph_mail.files import open_plain
 from proxmox_graph_mail.host import Host, this_host
 from proxmox_graph_mail.proxmox.facts import FORWARD_PROGRAMS, in_child, known, pve_is_up
@@ -53,6 +54,8 @@ def main() -> None:
                     except Exception as error:  # noqa: BLE001 - one message that breaks us must not stop the others
                         reason = f"not handed over ({type(error).__name__}: {error})"
                         log.line(f"{name}: {reason}; it is sent to the administrator directly", log.ERR)
+                        with contextlib.suppress(OSError, MailError):  # else the queue runner waits for its patience
+                            _record(name, queue, reason, failed=True)
                 try:
                     os.unlink(name, dir_fd=asked)
                 except FileNotFoundError:

@@ -23,7 +23,7 @@ def victim_s_mail_takes(host: Machine, user: str = "alice") -> float:
     "command",
     [
         "cat /etc/proxmox-graph-mail.conf", "ls /var/lib/proxmox-graph-mail", "cat /var/lib/proxmox-graph-mail/*", f"ls {SPOOL}",
-        f"ls {SPOOL}/queue", f"touch {SPOOL}/queue/x", f"touch {SPOOL}/x", "mailq", "proxmox-graph-mail queue list",
+        f"ls {SPOOL}/queue", f"touch {SPOOL}/queue/x", f"touch {SPOOL}/x",
         "proxmox-graph-mail queue flush", "proxmox-graph-mail queue remove ALL --yes", "sendmail -q", "echo > /run/proxmox-graph-mail/wake",
         "rm -f /run/proxmox-graph-mail/submit && test ! -e /run/proxmox-graph-mail/submit", "kill $(pgrep -f 'proxmox-graph-mail run')",
         "systemctl stop proxmox-graph-mail.socket",
@@ -36,6 +36,20 @@ def test_a_user_cannot(host: Machine, command: str) -> None:
     done = host.run(command, user="mallory", check=False)
     assert done.returncode != 0, done.stdout
     assert "GRAPH" not in done.stdout
+
+
+def test_a_user_sees_that_user_s_own_mail(host: Machine, tenant: Tenant) -> None:
+    """And how much there is besides, without a recipient, a queue ID or a subject of anybody else's."""
+    tenant.stop()
+    queue_id = host.run("printf 'Subject: private\\n\\nx\\n' | sendmail -v secret@example.com").stdout.split()[-1]
+    host.run("printf 'Subject: own\\n\\nx\\n' | sendmail mine@example.com", user="mallory")
+    for command in ("mailq", "proxmox-graph-mail queue list", "mailq --json"):
+        listed = host.run(command, user="mallory").stdout
+        assert "mine@example.com" in listed
+        assert "secret@example.com" not in listed
+        assert queue_id not in listed
+    assert "Mail of others" in host.run("mailq", user="mallory").stdout
+    tenant.start()
 
 
 def test_a_user_cannot_read_a_mail_by_its_name(host: Machine, tenant: Tenant) -> None:

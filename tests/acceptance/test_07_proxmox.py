@@ -43,8 +43,13 @@ def layered(settled: Machine) -> Iterator[Machine]:
     settled.write("/etc/pve/user.cfg", "user:root@pam:1:0:Ada::ada%40example.com:::\n")
     settled.write("/etc/pve/corosync.conf", COROSYNC)
     settled.write("/root/.forward", f"|{FORWARD}\n")
+    # The stand-in's phone is a file.
+    settled.run("mkdir -p /etc/systemd/system/proxmox-graph-mail-hand-over.service.d")
+    settled.write("/etc/systemd/system/proxmox-graph-mail-hand-over.service.d/phone.conf", "[Service]\nReadWritePaths=/var/log\n")
+    settled.run("systemctl daemon-reload")
     pmxcfs(settled)
     yield settled
+    settled.run("rm -r /etc/systemd/system/proxmox-graph-mail-hand-over.service.d; systemctl daemon-reload")
     settled.run(f"rm -rf /etc/pve /root/.forward /usr/bin/pvesh {FORWARD}; /usr/libexec/proxmox-graph-mail-host")
     refresh(settled)
 

@@ -35,6 +35,8 @@ def test_an_upgrade_during_a_storm_loses_none(host: Machine, tenant: Tenant) -> 
     subprocess.run([TREE / "packaging" / "build-deb"], check=True, stdout=subprocess.DEVNULL)
     host.run(f"dpkg -i /root/{previous.name} 2>&1")
     host.write("/srv/storm.py", STORM)
+    settle(host, tenant, USER_DAILY_RECIPIENTS="0")  # one user sends more than a user may
+    host.run("systemctl restart proxmox-graph-mail.service")
     host.run("systemctl enable --now proxmox-graph-mail-smtp.socket")
     for user in ("root", "alice"):
         host.run(f"systemd-run --quiet --unit=storm-{user} --uid={user} python3 /srv/storm.py {user} 15")
