@@ -237,3 +237,11 @@ def test_a_credential_that_cannot_be_read_is_named_and_an_empty_one_is_none(
     (folder / "graph_sender").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match=f"cannot read {folder}/graph_sender: not UTF-8 text"):
         load()
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "http://", "http://proxy:port", "ftp://proxy", "://"])
+def test_a_proxy_that_is_none_is_an_error_with_its_place(conf: Path, proxy: str) -> None:
+    """Key, file and line, as for any other; its password is not shown."""
+    write(conf, f"HTTPS_PROXY={proxy}\n")
+    with pytest.raises(SettingsError, match=r"line \d+: HTTPS_PROXY: it must be an http:// or https:// URL"):
+        load()

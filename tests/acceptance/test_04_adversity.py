@@ -1,5 +1,6 @@
 """Kills, reboots, full and read-only disks, a tenant that is down or refuses: nothing is lost, everything drains by itself."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -138,6 +139,75 @@ def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, te
     eventually(lambda: others <= {mail["message"]["subject"] for mail in tenant.accepted()}, "the others arrive")
     host.run("proxmox-graph-mail queue retry ALL")
     drained(host, tenant, {"deadly"})
+
+
+def test_a_stop_does_not_wait_for_a_silent_graph(host: Machine, tenant: Tenant) -> None:
+    """Twenty seconds at most; what had no answer is uncertain, and the journal says so; then it goes."""
+    tenant.control(faults=[{"on": "sendMail", "do": "hang", "times": 4, "seconds": 120}])
+    subjects = submit(host, "silent", 4)
+    eventually(lambda: tenant.control()["counts"]["in_flight"] > 0, "it is in flight")
+    begun = time.monotonic()
+    host.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service", patience=60)
+    took = time.monotonic() - begun
+    print(f"\nstopped in {took:.1f} s with a silent Graph")
+    assert took < 20
+    assert "broke off" in host.journal("-t", "proxmox-graph-mail/runner")
+    tenant.control(faults=[], end_hangs=True)
+    host.run("systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket; sendmail -q")
+    drained(host, tenant, subjects)
+
+
+def test_a_host_without_its_directories_says_so_within_seconds(host: Machine, tenant: Tenant) -> None:
+    """The spool, or the runtime directory, is gone: 75, which, and the command that makes it; root and others alike."""
+    remedy = "systemd-tmpfiles --create proxmox-graph-mail.conf"
+    host.run(
+        f"systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service; mv {SPOOL} {SPOOL}.away"
+    )
+    for user in ("root", "alice"):
+        begun = time.monotonic()
+        done = host.run("echo x | sendmail root", user=user, check=False)
+        assert (done.returncode, remedy in done.stderr) == (75, True), done.stderr
+        assert time.monotonic() - begun < 6
+    assert remedy in host.run("proxmox-graph-mail check --offline", check=False).stdout
+    host.run(f"{remedy}; rm -r {SPOOL}; mv {SPOOL}.away {SPOOL}; rm -rf /run/proxmox-graph-mail")
+    begun = time.monotonic()
+    done = host.run("echo x | sendmail root", user="alice", check=False)
+    assert (done.returncode, "is proxmox-graph-mail-submit.socket running?" in done.stderr) == (75, True), done.stderr
+    assert time.monotonic() - begun < 6
+    assert "is missing: nobody but root can submit mail" in host.run("proxmox-graph-mail check --offline", check=False).stdout
+    host.run(
+        f"{remedy}; systemctl restart 'proxmox-graph-mail*.socket'; systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket"
+    )
+    drained(host, tenant, submit(host, "there again", 2))
+
+
+def test_a_new_host_name_is_in_the_next_mail(host: Machine, tenant: Tenant) -> None:
+    """X-Queue-ID and the sender's name; no restart."""
+    drained(host, tenant, submit(host, "old name", 1))
+    host.run("hostname pve9")
+    try:
+        host.run("printf 'Subject: new name\\n\\nx\\n' | sendmail root")
+        mail = tenant.arrives("new name")
+        headers = {header["name"]: header["value"] for header in mail["message"]["internetMessageHeaders"]}
+        assert "pve9" in headers["X-Queue-ID"]
+    finally:
+        host.run("hostname pve1")
+
+
+def test_the_alarm_goes_with_the_package(host: Machine, tenant: Tenant) -> None:
+    """The login message's script stays as configuration: it says nothing of a program that is gone."""
+    host.run("systemctl stop proxmox-graph-mail-submit.socket")
+    for _ in range(2):
+        host.run("systemctl start proxmox-graph-mail-watch.service")
+        time.sleep(51)  # the watch looks once a minute, and says what it has seen twice
+    host.run("systemctl start proxmox-graph-mail-watch.service")
+    assert "is not active" in host.run("sh /etc/update-motd.d/60-proxmox-graph-mail").stdout
+    host.run("mv /usr/sbin/proxmox-graph-mail /root/")  # as after apt remove
+    assert host.run("sh /etc/update-motd.d/60-proxmox-graph-mail").stdout == ""
+    host.run("mv /root/proxmox-graph-mail /usr/sbin/; systemctl start proxmox-graph-mail-submit.socket")
+    host.run(
+        "systemctl stop proxmox-graph-mail-watch.timer; rm -f /run/proxmox-graph-mail-watch/*; systemctl start proxmox-graph-mail-watch.timer"
+    )
 
 
 def test_what_the_admin_stopped_stays_stopped(host: Machine, tenant: Tenant) -> None:

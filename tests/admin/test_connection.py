@@ -1,8 +1,13 @@
 """Settings become a route; the credential's end is announced."""
 
+import os
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
-from proxmox_graph_mail.admin.connection import _state
+import pytest
+
+from proxmox_graph_mail.admin.connection import _state, configuration
 from tests.programs import Host, Sandbox
 
 
@@ -67,3 +72,16 @@ def test_the_aliases_file_is_read_again_when_it_changes(online: Host, sandbox: S
             assert online.sendmail("-odi", "ops").returncode == 0
     people = [mail["message"]["toRecipients"][0]["emailAddress"]["address"] for mail in sandbox.accepted()]
     assert people == ["first@example.com", "second@example.com"]
+
+
+def test_a_host_that_is_renamed_says_so_from_then_on(online: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-Queue-ID and From name the host: another name is another setting."""
+    for name, value in online.env.items():
+        monkeypatch.setenv(name, value)
+    watched = configuration(threading.Event(), lambda _: None)
+    assert watched.refresh()
+    assert not watched.changed()
+    known = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="renamed", sysname=known.sysname))
+    assert watched.changed()
+    watched.close()

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool.journal import Event
+from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake
 from tests.programs import Host, Sandbox, eventually, subjects
 
@@ -392,6 +395,21 @@ def test_an_admin_who_granted_consent_need_not_wait(online: Host, sandbox: Sandb
             runner.send_signal(signal.SIGHUP)
         eventually(lambda: drained(online), "the queue drains")
     assert len(sandbox.accepted()) == 6
+
+
+def test_sighup_tries_what_waits_for_its_own_time_too(online: Host, sandbox: Sandbox) -> None:
+    """As its own text says, and `sendmail -q` does: everything now."""
+    submit(online, "alone")
+    (queue_id,) = online.queue()
+    event = Event(time.time(), journal.ATTEMPT, "deferred", "busy", attempts=3)
+    journal.append(str(online.spool / "queue"), queue_id, event)
+    Spool(str(online.spool)).defer(queue_id, time.time() + 3600)
+    with online.runner() as runner:
+        eventually(online.listens, "the runner listens")
+        submit(online, "another")
+        eventually(lambda: len(sandbox.accepted()) == 1, "it works")
+        runner.send_signal(signal.SIGHUP)
+        eventually(lambda: drained(online), "the queue drains")
 
 
 def test_a_secret_that_became_right_is_asked_again(online: Host, sandbox: Sandbox) -> None:
