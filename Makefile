@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint docs bench fleet pictures deb acceptance clean
+.PHONY: help demo test lint docs bench fleet pictures pip deb acceptance clean
 help:
 	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
 	@echo 'make test        the tests'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench       what sendmail costs, against a bare start of Python'
 	@echo 'make fleet       many nodes at one mailbox, on a virtual clock: how long their mail takes, and what it costs'
 	@echo 'make pictures    text mails as their readers see them, into dist/pictures (chromium)'
+	@echo 'make pip         a virtual environment of its own with the newest libraries, and a pass in it'
 	@echo 'make deb         the Debian package, into dist/ (Debian 13, or mmdebstrap and root)'
 	@echo 'make acceptance  the package on a booted Debian 13, with the programs that send mail (root, systemd-nspawn, mmdebstrap, chromium)'
 	@echo 'make clean       remove what the others made'
@@ -52,6 +53,17 @@ fleet: $(STAMP)
 pictures: $(STAMP)
 	@$(BIN)/python -m tests.pictures
 
+# As pip resolves today, without the versions that the tests are pinned to: what is imported is declared, what breaks is capped.
+pip:
+	rm -rf .pip && $(PYTHON) -m venv .pip
+	.pip/bin/python -m pip --disable-pip-version-check --quiet install .
+	PROXMOX_GRAPH_MAIL_SPOOL=.pip/spool PROXMOX_GRAPH_MAIL_STATE=.pip/state .pip/bin/proxmox-graph-mail run --once
+	PROXMOX_GRAPH_MAIL_SPOOL=.pip/spool .pip/bin/sendmail -odq root </dev/null
+	PROXMOX_GRAPH_MAIL_SPOOL=.pip/spool .pip/bin/proxmox-graph-mail queue list
+	.pip/bin/proxmox-graph-mail --help >/dev/null && .pip/bin/proxmox-graph-mail explain AADSTS7000222
+	! .pip/bin/proxmox-graph-mail bogus 2>/dev/null
+	rm -rf .pip
+
 deb:
 	@packaging/build-deb
 
@@ -59,5 +71,5 @@ acceptance: $(STAMP)
 	$(BIN)/python -m pytest tests/acceptance -s --durations=5
 
 clean:
-	rm -rf $(VENV) .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .demo .pip dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
