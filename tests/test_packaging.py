@@ -19,6 +19,7 @@ from proxmox_graph_mail.settings import Settings
 from tests.programs import LAUNCHER, PYTHON, TREE, Host, eventually
 
 PACKAGING = TREE / "packaging"
+PIP_NAMES = {"dotenv": "python-dotenv", "pydantic_settings": "pydantic-settings"}
 DEBIAN_NAMES = {"dotenv": "python3-dotenv", "pydantic_settings": "python3-pydantic-settings"}
 
 
@@ -35,7 +36,7 @@ def test_the_version_stands_in_one_place_and_the_changelogs_agree_with_it() -> N
 
 
 def test_every_library_that_is_imported_is_depended_on_and_no_other() -> None:
-    """Debian's Depends against the imports."""
+    """Debian's Depends, and pip's, against the imports."""
     imported = set()
     for path in (TREE / "proxmox_graph_mail").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -47,6 +48,9 @@ def test_every_library_that_is_imported_is_depended_on_and_no_other() -> None:
     depends = re.search(r"^Package:.*?^Depends:(.*?)^\w", control, re.MULTILINE | re.DOTALL)
     assert depends
     assert {DEBIAN_NAMES.get(name, f"python3-{name}") for name in foreign} == set(re.findall(r"python3-[\w-]+", depends[1]))
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}
+    assert {PIP_NAMES.get(name, name) for name in foreign} == declared
 
 
 def test_the_settings_page_has_every_key_and_no_other() -> None:
