@@ -336,3 +336,12 @@ def test_without_its_own_socket_root_s_mail_goes_by_everybody_s(host: Host) -> N
         done = host.sendmail("-odq", "root", env={"PROXMOX_GRAPH_MAIL_SPOOL": "/nowhere"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(host.queue()) == 1
+
+
+def test_addresses_that_can_never_be_any_are_refused(host: Host) -> None:
+    """Whoever speaks the protocol himself hears it at once: nothing of it would ever leave failed/."""
+    with host.submit_socket() as path:
+        for address in ("a@b..c", "a..b@example.com", f"{'x' * 65}@example.com", "a@-", "a@192.0.2.1", "two words@example.com"):
+            answer = talk(path, request(recipients=[address]) + b"hello")
+            assert answer.startswith("refused 65 none of the recipients is a valid address"), address
+        assert talk(path, request(recipients=["a@b..c", "root"]) + b"hello").startswith("queued ")
