@@ -216,7 +216,7 @@ def queue() -> Iterator[Finding]:
     why = {name: f" ({reason})" for (name, reason), _ in reasons.most_common()[::-1]}  # the commonest of each
     words = ", ".join(f"{counts[name]} {name}{why.get(name, '')}" for name in STATES if counts[name]) or "empty"
     yield Finding("queue", state, words, "proxmox-graph-mail queue list" if state != OK else "")
-    for fault in condition.faults(spool):
+    for fault in condition.faults(spool).values():
         text, _, remedy = fault.partition("; ")
         yield Finding("spool", FAIL, text, remedy)
     for path in (spool.root, spool.queue, spool.failed):

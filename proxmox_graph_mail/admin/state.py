@@ -47,7 +47,7 @@ def state() -> dict[str, Any]:
         "version": __version__, "host": this_host().name, "cluster": facts.known().cluster,
         "queue": {name: counts[name] for name in STATES} | {"oldest": round(now - oldest)},
         "reasons": [{"state": state, "reason": reason, "messages": count} for (state, reason), count in reasons.most_common()],
-        "spool": condition.faults(spool),
+        "spool": list(condition.faults(spool).values()),
         "last_success": mailq.stamp(sent[-1]) if sent else None,
         "today": {
             "sent": sum(row["state"] == "sent" for row in today), "failed": sum(row["state"] == "failed" for row in today),

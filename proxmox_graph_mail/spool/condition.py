@@ -30,15 +30,15 @@ def read_only(spool: Spool) -> str:
     return f"the spool {spool.root} is read-only; look at the disk (dmesg), then remount it: mount -o remount,rw"
 
 
-def faults(spool: Spool) -> list[str]:
-    """What keeps mail from being taken or settled; root and the service user see it all."""
+def faults(spool: Spool) -> dict[str, str]:
+    """What keeps mail from being taken or settled, by its kind; root and the service user see it all."""
     try:
         if not all(os.path.isdir(path) for path in (spool.root, spool.queue, spool.failed)):
-            return [missing(spool)]
-        said = [read_only(spool), _ownership(spool), _room(spool)]
+            return {"missing": missing(spool)}
+        said = {"read-only": read_only(spool), "owner": _ownership(spool), "room": _room(spool)}
     except OSError as error:
-        return [f"cannot look at the spool {spool.root}: {error.strerror}; look at the disk (dmesg)"]
-    return [text for text in said if text]
+        return {"disk": f"cannot look at the spool {spool.root}: {error.strerror}; look at the disk (dmesg)"}
+    return {kind: text for kind, text in said.items() if text}
 
 
 def _ownership(spool: Spool) -> str:

@@ -56,6 +56,9 @@ class Alarm:
         # What the queue runner said itself it ends itself; what it has waited for has waited long enough.
         sure = {key: text for key, text in found.items() if key in (STUCK, RUNNER_S_OWN) or now - self._since[key] >= enough}
         fresh = {key: text for key, text in sure.items() if key not in self._given}
+        if found and any(key not in found for key in self._given):  # some of it is over
+            self._given = {key: text for key, text in self._given.items() if key in found}
+            self._show()
         if fresh:
             self._given_at = self._given_at if self._given else now
             self._given |= fresh
@@ -77,8 +80,13 @@ class Alarm:
             if key != RUNNER_S_OWN:  # that was logged, and told, by the queue runner
                 log.line(f"ALARM: {text}", CRIT)
         own_only = set(fresh) == {RUNNER_S_OWN}
-        self._write("motd", f"ALARM: {printable(self.text)}\nproxmox-graph-mail check says what to do.\n" if not own_only else "")
+        self._show()
         self._tell("" if own_only else "; and ".join(fresh.values()))
+
+    def _show(self) -> None:
+        """The login message. What the queue runner said stands there by its own word."""
+        text = "; and ".join(text for key, text in self._given.items() if key != RUNNER_S_OWN)
+        self._write("motd", f"ALARM: {printable(text)}\nproxmox-graph-mail check says what to do.\n" if text else "")
 
     def _over(self, now: float) -> None:
         own_only = set(self._given) == {RUNNER_S_OWN}

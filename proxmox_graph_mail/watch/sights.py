@@ -32,7 +32,7 @@ class Settled(NamedTuple):
 def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], Settled]:
     """Key → trouble, and what the next look must know. `now` is in seconds since boot."""
     spool = Spool()
-    found = {f"spool {number}": fault for number, fault in enumerate(condition.faults(spool))}
+    found = {f"spool {kind}": fault for kind, fault in condition.faults(spool).items()}
     found |= units.troubles(units.known(hand_over=bool(facts.known().forward_program)))
     if text := _foreign_sendmail():
         found["sendmail"] = text
@@ -42,7 +42,7 @@ def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], 
     if own:
         found[RUNNER_S_OWN] = own
     settled = _settled(spool, before, now)
-    if settled.since and now - settled.since >= patience and not own:
+    if settled.since and now - settled.since >= patience and not found:  # else that is why
         error = units.last_error(units.RUNNER)
         reason = f" ({error})" if error else ""
         found[STUCK] = (

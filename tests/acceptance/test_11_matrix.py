@@ -100,7 +100,7 @@ def impatient(settled: Machine, tenant: Tenant) -> Iterator[Machine]:
         folder = f"/etc/systemd/system/{unit}.service.d"
         settled.run(f"mkdir -p {folder}")
         settled.write(f"{folder}/patience.conf", DROP_IN)
-    settled.run("systemctl daemon-reload; systemctl stop proxmox-graph-mail-watch.timer proxmox-graph-mail.service")
+    settled.run("systemctl daemon-reload; systemctl stop proxmox-graph-mail.service")
     yield settled
     for unit in UNITS:
         settled.run(f"rm -r /etc/systemd/system/{unit}.service.d")

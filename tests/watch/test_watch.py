@@ -253,3 +253,17 @@ def test_without_quorum_nothing_is_written_and_nothing_is_wrong(watched: Watched
     directory.touch()  # in the directory's place: no write succeeds
     watched.look(3)
     assert watched.alarms() == []
+
+
+def test_what_is_over_is_no_longer_shown_while_the_rest_lasts(watched: Watched) -> None:
+    """Two troubles, one mended: the login message names the other alone, and nobody is told twice."""
+    watched.units[units.RUNNER] = RUNNER._replace(active="failed")
+    watched.units[units.NEEDED[0]] = FINE[units.NEEDED[0]]._replace(active="inactive")
+    watched.look(2)
+    assert "failed" in watched.motd
+    assert "is not active" in watched.motd
+    watched.units[units.RUNNER] = RUNNER
+    watched.look(2)
+    assert "failed" not in watched.motd
+    assert "is not active" in watched.motd
+    assert len(watched.told) == 1
