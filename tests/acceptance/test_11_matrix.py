@@ -132,7 +132,7 @@ def motd(host: Machine) -> str:
 def the_alarm(host: Machine, since: float) -> tuple[str, str]:
     """What the journal's alarm says, and what the admin's command was told."""
     given = [line.partition("ALARM: ")[2] for line in host.journal("-p", "crit", since=since).splitlines() if "ALARM: " in line]
-    told = [line.partition("told: ")[2] for line in host.journal("-t", "told", since=since).splitlines()]
+    told = [line.partition("]: ")[2] for line in host.journal("-t", "told", since=since).splitlines()]
     return (given[0] if given else ""), next((line for line in told if "all clear" not in line), "")
 
 
