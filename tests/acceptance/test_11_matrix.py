@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("the spool belongs to root (a restore)", f"chown root:root {SPOOL} {SPOOL}/*", f"chown proxmox-graph-mail: {SPOOL} {SPOOL}/*",
+    Row("the spool belongs to root (a restore)", f"chown root:root {SPOOL} {SPOOL}/*", f"chown -R proxmox-graph-mail: {SPOOL}",
         "2 minutes", "may not write"),
     Row("the spool is gone", f"mv {SPOOL} {SPOOL}.away", f"rm -rf {SPOOL}; mv {SPOOL}.away {SPOOL}", "2 minutes", "there is no spool"),
     Row("/var is read-only", "mount --bind -o ro /var /var", "umount /var", "2 minutes", "read-only"),
