@@ -13,7 +13,7 @@ from proxmox_graph_mail.spool.store import Spool
 SERVICE_USER = "proxmox-graph-mail"
 ROOM = 50_000_000  # bytes free on the disk below which it counts as nearly full: root's alarm must still fit
 FILES = 200  # likewise, files
-RUN_REMEDY = f"{MAKE}; systemctl restart 'proxmox-graph-mail*.socket'"
+RUN_REMEDY = f"{MAKE}; systemctl stop proxmox-graph-mail.service; systemctl restart 'proxmox-graph-mail*.socket'"
 """What to do where the runtime directory is missing."""
 
 

@@ -21,6 +21,10 @@ SERVICES = (
     "proxmox-graph-mail-hand-over.service", "proxmox-graph-mail-rotate.service",
 )  # fmt: skip
 """What must not have failed."""
+_SERVICE_OF = {
+    "proxmox-graph-mail.socket": RUNNER, "proxmox-graph-mail-submit.socket": "proxmox-graph-mail-submit.service",
+    "proxmox-graph-mail-submit-root.socket": "proxmox-graph-mail-submit.service",
+}  # fmt: skip
 AGAIN = 2  # restarts in a row from which a unit counts as started again and again
 ERROR_LIMIT = 300  # characters of an error that are shown
 INSTALLED = "/usr/lib/systemd/system/proxmox-graph-mail.socket"
@@ -81,7 +85,9 @@ def _service_trouble(unit: Unit) -> str:
 def _inactive(unit: Unit) -> str:
     if unit.load == "masked":
         return f"{unit.name} is masked; systemctl unmask {unit.name}; systemctl enable --now {unit.name}"
-    return f"{unit.name} is not active; systemctl enable --now {unit.name}"
+    service = _SERVICE_OF.get(unit.name)  # with it running, systemd would not start its socket
+    stop = f"systemctl stop {service}; " if service else ""
+    return f"{unit.name} is not active; {stop}systemctl enable --now {unit.name}"
 
 
 def _unit(text: str) -> Unit:

@@ -176,7 +176,7 @@ def test_a_host_without_its_directories_says_so_within_seconds(host: Machine, te
     assert time.monotonic() - begun < 6
     assert "is missing: nobody but root can submit mail" in host.run("proxmox-graph-mail check --offline", check=False).stdout
     host.run(
-        f"{remedy}; systemctl restart 'proxmox-graph-mail*.socket'; systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket"
+        f"{remedy}; systemctl stop proxmox-graph-mail.service; systemctl restart 'proxmox-graph-mail*.socket'; systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket"
     )
     drained(host, tenant, submit(host, "there again", 2))
 

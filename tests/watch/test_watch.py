@@ -96,12 +96,16 @@ def test_a_runner_that_crashes_again_and_again_is_an_alarm_within_two_minutes(wa
 @pytest.mark.parametrize(
     ("unit", "words"),
     [
-        (FINE[units.NEEDED[0]]._replace(active="inactive"), "is not active; systemctl enable --now"),
+        (
+            FINE[units.NEEDED[0]]._replace(active="inactive"),
+            f"is not active; systemctl stop {units.RUNNER}; systemctl enable --now",
+        ),
+        (FINE[units.NEEDED[1]]._replace(active="inactive"), "is not active; systemctl enable --now"),
         (FINE[units.NEEDED[1]]._replace(load="masked", active="inactive"), "is masked; systemctl unmask"),
         (RUNNER._replace(load="masked"), "is masked; systemctl unmask"),
         (RUNNER._replace(active="failed", result="watchdog"), "failed: cannot write the spool"),
     ],
-    ids=["inactive", "masked", "masked service", "failed"],
+    ids=["inactive", "inactive path", "masked", "masked service", "failed"],
 )
 def test_a_unit_that_does_not_run(watched: Watched, unit: Unit, words: str) -> None:
     """Named, with the command."""
