@@ -213,6 +213,7 @@ class Host:
         """Write the settings file, atomically as an editor does."""
         new = self.folder / "conf.new"
         new.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), "utf-8")
+        new.chmod(0o640)
         new.rename(self.config)
 
     def make_due(self, *ids: str) -> None:

@@ -42,19 +42,19 @@ def faults(spool: Spool) -> dict[str, str]:
 
 
 def _ownership(spool: Spool) -> str:
-    """May the service user write there?"""
+    """May the service user write there, and the state?"""
     if spool.root != paths.DEFAULT_SPOOL:
         return ""  # a checkout's or a container's: whoever runs it owns it
     try:
         user = pwd.getpwnam(SERVICE_USER)
     except KeyError:
         return ""
-    for path in (spool.root, spool.queue, spool.failed):
+    for path in (spool.root, spool.queue, spool.failed, *([paths.state()] if os.path.isdir(paths.state()) else [])):
         status = os.stat(path)
         owner = status.st_uid == user.pw_uid and status.st_mode & 0o700 == 0o700
         group = status.st_gid == user.pw_gid and status.st_mode & 0o070 == 0o070
         if not owner and not group:
-            return f"the service user may not write {path}; chown -R {SERVICE_USER}: {spool.root}; {MAKE}"
+            return f"the service user may not write {path}; chown -R {SERVICE_USER}: {path}; {MAKE}"
     return ""
 
 

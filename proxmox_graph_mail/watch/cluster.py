@@ -88,12 +88,12 @@ def _exchange(node: str, mine: str, nodes: tuple[str, ...]) -> dict[str, Any]:
 def _write(directory: str, node: str, mine: str) -> bool:
     try:
         os.makedirs(directory, exist_ok=True)
-        fd = os.open(f"{directory}/.{node}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # In place: each step goes to every node. Whoever reads it half written hears it a minute later.
+        fd = os.open(f"{directory}/{node}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, mine.encode())
         finally:
             os.close(fd)
-        os.rename(f"{directory}/.{node}.new", f"{directory}/{node}")
     except OSError:
         return False  # no quorum, or the file system is being mounted
     return True
