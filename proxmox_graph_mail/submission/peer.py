@@ -4,7 +4,6 @@ A Unix socket's peer is known (SO_PEERCRED). A TCP connection from this host is 
 lists (proc_pid_net(5), /proc/self/net/tcp). One that has been closed has no owner any more, and is nobody's.
 """
 
-import os
 import socket
 import sys
 
@@ -36,8 +35,3 @@ def _in_hexadecimal(family: int, name: tuple[str, int]) -> str:
     packed = socket.inet_pton(family, name[0])
     words = [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4)]
     return "".join([f"{word:08X}" for word in words]) + f":{name[1]:04X}"
-
-
-def own_uid() -> int:
-    """The service user's, for what comes from nobody whom this host knows."""
-    return os.getuid()

@@ -27,7 +27,7 @@ from proxmox_graph_mail.errors import EX_TEMPFAIL
 from proxmox_graph_mail.spool import watch  # noqa: F401 - loaded before an upgrade may take the files away
 from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.submission import quota, reception, smtp  # noqa: F401 - likewise
-from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, own_uid, uid_by_tcp, uid_by_unix_socket
+from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, uid_by_tcp, uid_by_unix_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Receiver:
         uid = uid_by_tcp(connection)
         party = connection.getpeername()[0] if uid == NOBODY_KNOWN else owner_of(uid)
         if self._has_room(party):
-            self._fork(connection, party, SMTP_LIFE, lambda: smtp.serve(connection, own_uid() if uid == NOBODY_KNOWN else uid))
+            self._fork(connection, party, SMTP_LIFE, lambda: smtp.serve(connection, os.getuid() if uid == NOBODY_KNOWN else uid))
         else:
             connection.send(SMTP_BUSY, socket.MSG_DONTWAIT)
 

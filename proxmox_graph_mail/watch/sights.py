@@ -12,7 +12,7 @@ from proxmox_graph_mail import files, paths
 from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.spool import condition, suspended
-from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.store import FARTHEST, Spool
 from proxmox_graph_mail.watch import units
 
 STUCK = "stuck"
@@ -53,9 +53,10 @@ def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], 
 
 
 def _settled(spool: Spool, before: Settled, now: float) -> Settled:
-    record = _last_record()
+    record, wall = _last_record(), time.time()
     waits = suspended.read(spool)
-    if not _something_due(spool) or (waits.state and time.time() < waits.until):
+    # Farther ahead than any wait, a wrong clock wrote it.
+    if not _something_due(spool) or (waits.state and wall < waits.until <= wall + FARTHEST):
         return Settled(record, 0.0)
     return Settled(record, before.since if before.since and record == before.record else now)
 

@@ -160,6 +160,9 @@ def test_what_waits_for_its_time_is_no_alarm(watched: Watched) -> None:
     suspended.write(spool, Suspended("held", "no consent", time=time.time(), until=time.time() + 900))
     watched.look(30)
     assert watched.alarms() == []
+    suspended.write(spool, Suspended("held", "no consent", time=time.time(), until=time.time() + 9e8))  # a wrong clock's
+    watched.look(17)
+    assert len(watched.alarms()) == 1
 
 
 def test_the_runner_s_own_alarm_is_said_once(watched: Watched) -> None:
