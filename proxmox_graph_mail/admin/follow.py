@@ -9,11 +9,13 @@ from proxmox_graph_mail import paths
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
 from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.spool import suspended
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.watch import Watch
 
 PATIENCE = 60.0  # seconds to wait for an outcome; an attempt gives its reason within 30
-LOOK_AGAIN = 5.0  # seconds after which to look although nothing was heard
+LOOK_AGAIN = 1.0  # seconds after which to look although nothing was heard
+GRACE = 3.0  # seconds after which a suspension from before the mail is believed
 
 
 class Leg:
@@ -39,13 +41,14 @@ def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool]
     try:
         while True:
             outcome = next((row for row in reversed(record.read()) if row["arrived"] >= since - 0.001 and matching(row)), None)
-            if outcome is not None:
-                if outcome["state"] in ("sent", "failed"):
-                    return _told(outcome, leg)
-                if (told := f"{outcome['state']}: {outcome['reason']}") != said:
+            if outcome is not None and outcome["state"] in ("sent", "failed"):
+                return _told(outcome, leg)
+            state, reason = (outcome["state"], outcome["reason"]) if outcome else _suspended(spool, since)
+            if state:
+                if (told := f"{state}: {reason}") != said:
                     leg.passed(told)
                     said = told
-                if outcome["state"] == "held":
+                if state == "held":
                     print("It is kept, and sent once that is fixed. To find the cause: proxmox-graph-mail check")
                     return EX_TEMPFAIL
             if (left := end - time.monotonic()) <= 0:
@@ -56,6 +59,14 @@ def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool]
     waiting = "It is still being tried" if said else "No such mail reached the queue, or the queue runner is not sending"
     print(f"{waiting}; look at mailq, and at journalctl -t proxmox-graph-mail/runner.")
     return EX_TEMPFAIL
+
+
+def _suspended(spool: Spool, since: float) -> tuple[str, str]:
+    """Why the whole queue waits, so that this mail is not even tried; empty if it does not. A suspension from before is believed
+    a moment later: what it was for may just have been mended, and the queue runner is looking."""
+    waits = suspended.read(spool)
+    now = time.time()
+    return (waits.state, waits.reason) if waits.covers(since, now) and (waits.time >= since or now - since > GRACE) else ("", "")
 
 
 def _told(outcome: dict[str, Any], leg: Leg) -> int:
