@@ -20,7 +20,6 @@ from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.watch import alarm as watch_alarm
 from proxmox_graph_mail.watch import units
-from proxmox_graph_mail.watch.watch import alive
 
 READ = 1000  # journals that `status` reads of each directory
 STATES = ("queued", "deferred", "held", "failed")
@@ -60,7 +59,9 @@ def state() -> dict[str, Any]:
             "text": runner.text if runner else None, "restarts": runner.restarts if runner else 0,
         },
         "units": list(units.troubles(known_units).values()),
-        "watch": {"alarm": watch_alarm.given() or None, "last_look": _stamp(watch_alarm.last_look()), "alive": _stamp(alive())},
+        "watch": {
+            "alarm": watch_alarm.given() or None, "last_look": _stamp(watch_alarm.last_look()), "alive": _stamp(watch_alarm.alive()),
+        },
     } | _settings()  # fmt: skip
 
 

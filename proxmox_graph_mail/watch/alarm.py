@@ -10,15 +10,15 @@ WATCH is /run/proxmox-graph-mail-watch: it takes a write when no disk does, and 
 
 import json
 import os
-import subprocess
 
 from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail.log import CRIT, duration, printable
-from proxmox_graph_mail.watch.sights import RUNNER_S_OWN, STUCK
 
 CONFIRMED = 1 / 18
 """Part of the patience (50 seconds) for which a trouble must have lasted, or have been over: it is seen twice. (An upgrade stops
 units for a moment; a unit that is started again and again runs for a moment.)"""
+STUCK, RUNNER_S_OWN = "stuck", "runner"
+"""Keys of troubles: something is due and nothing is settled; the alarm that the queue runner gave itself."""
 UNIT = "proxmox-graph-mail-alarm.service"
 PATIENCE = 10.0  # seconds to start it
 
@@ -115,6 +115,8 @@ class Alarm:
 
 def start_unit() -> None:
     """Start UNIT, and wait for nothing."""
+    import subprocess  # `status` reads what is written here, and is asked every minute
+
     try:
         command = ["systemctl", "start", "--no-block", UNIT]
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)  # noqa: S603
@@ -132,6 +134,14 @@ def last_look() -> float:
     """When the watch last looked, in seconds since the epoch; 0 if never."""
     time = files.read_json(f"{paths.watch()}/state.json").get("time")
     return float(time) if isinstance(time, int | float) else 0.0
+
+
+def alive() -> float:
+    """The last sign of life (watch.py), in seconds since the epoch; 0 if there is none."""
+    try:
+        return float(files.read_beginning(f"{paths.host()}/alive", 40))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def given() -> str:

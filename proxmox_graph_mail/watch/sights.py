@@ -14,10 +14,8 @@ from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.spool import condition, suspended
 from proxmox_graph_mail.spool.store import FARTHEST, Spool
 from proxmox_graph_mail.watch import units
+from proxmox_graph_mail.watch.alarm import RUNNER_S_OWN, STUCK
 
-STUCK = "stuck"
-RUNNER_S_OWN = "runner"
-"""Keys of troubles: something is due and nothing is settled; the alarm that the queue runner gave itself."""
 _OURS = b"proxmox-graph-mail"
 
 

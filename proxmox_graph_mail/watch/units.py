@@ -5,7 +5,6 @@ Nothing is wrong where there is no systemd, or where the units are not installed
 """
 
 import os
-import subprocess
 from typing import NamedTuple
 
 PATIENCE = 10.0  # seconds for an answer
@@ -98,6 +97,8 @@ def _unit(text: str) -> Unit:
 
 
 def _output(*command: str) -> str:
+    import subprocess  # not where there is no systemd to be asked
+
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):

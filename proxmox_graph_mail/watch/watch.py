@@ -10,7 +10,7 @@ import time
 from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL
 from proxmox_graph_mail.watch import cluster
-from proxmox_graph_mail.watch.alarm import Alarm
+from proxmox_graph_mail.watch.alarm import Alarm, alive
 from proxmox_graph_mail.watch.sights import Settled, seen
 
 LIFE = 86400.0 - 600  # seconds between two signs of life
@@ -39,14 +39,6 @@ def look(now: float, wall: float) -> None:
     if not found:
         _live(wall)
     alarm.save(wall)
-
-
-def alive() -> float:
-    """The last sign of life, in seconds since the epoch; 0 if there is none."""
-    try:
-        return float(files.read_beginning(f"{paths.host()}/alive", 40))
-    except (OSError, ValueError):
-        return 0.0
 
 
 def _live(wall: float) -> None:
