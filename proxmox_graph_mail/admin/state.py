@@ -60,7 +60,8 @@ def state() -> dict[str, Any]:
         },
         "units": list(units.troubles(known_units).values()),
         "watch": {
-            "alarm": watch_alarm.given() or None, "last_look": _stamp(watch_alarm.last_look()), "alive": _stamp(watch_alarm.alive()),
+            "alarm": watch_alarm.given() or None, "last_look": _stamp(watch_alarm.last_look()),
+            "alive": _stamp(watch_alarm.alive()),
         },
     } | _settings()  # fmt: skip
 
