@@ -57,3 +57,17 @@ def test_nothing_of_a_machine_is_named() -> None:
         text = (TREE / name).read_text("utf-8", "replace") if (TREE / name).is_file() else ""
         for word in ("/" + "work/", "far" + "m-", ".py" + "env", "../" + "shared"):
             assert word not in text, (name, word)
+
+
+def test_the_matrix_of_what_breaks_is_the_acceptance_s() -> None:
+    """Each way in which that breaks a host is a row of docs/operations.md, and no cell says that all is well."""
+    from tests.acceptance.test_07_matrix import ROWS
+
+    page = (TREE / "docs" / "operations.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and line.endswith("hour |")]
+    rows += [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and line.endswith("minutes |")]
+    assert {row[0].removeprefix("| ") for row in rows} == {row.name for row in ROWS}
+    for row in rows:
+        assert len(row) == 6
+        assert row[2].startswith("CRITICAL - ")
+        assert all(cell and not cell.startswith("OK") for cell in row[1:])
