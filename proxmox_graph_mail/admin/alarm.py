@@ -3,12 +3,14 @@
 import typer
 
 from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.admin.privileges import become_service_user
 from proxmox_graph_mail.errors import EX_OK, EX_UNAVAILABLE, SettingsError
 from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.proxmox import system
 from proxmox_graph_mail.settings import alarm_command
+from proxmox_graph_mail.spool.store import Spool
 
 app = typer.Typer(help="ALARM_COMMAND, which is told when no mail leaves the host.", no_args_is_help=True)
 LIMIT = 4000  # bytes of what the watch says
@@ -17,10 +19,12 @@ FAILED = 1  # while an alarm lasts, so that the unit is a failed one
 
 @app.command()
 def test() -> None:
-    """Run ALARM_COMMAND with a line that says it is a test; show what it answers.
+    """Run ALARM_COMMAND, as the service user, with a line that says it is a test; show what it answers.
 
     Example: proxmox-graph-mail alarm test
     """
+    # As in earnest; and the service user may have written what is known of settings that cannot be read: never as root.
+    become_service_user(Spool())
     command = alarm_command()
     if not command:
         raise SettingsError("ALARM_COMMAND is not set; set it to a command that reads a line from its standard input")

@@ -1,8 +1,10 @@
 """`alarm`: ALARM_COMMAND, tried by an admin, and told by the watch's unit."""
 
+import os
+
 import pytest
 
-from tests.programs import Host, Sandbox
+from tests.programs import NOBODY, Host, Sandbox
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,18 @@ def test_an_admin_tries_it(online: Host, sandbox: Sandbox, command: str, status:
     online.settle(sandbox.settings(ALARM_COMMAND=f'"{command}"'))
     done = online.admin("alarm", "test")
     assert (done.returncode, words in done.stdout) == (status, True), done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_it_never_runs_as_root(online: Host, sandbox: Sandbox) -> None:
+    """In earnest it runs as the service user; and that one may have written what is kept of settings that cannot be read."""
+    online.config.unlink()
+    online.config.mkdir()
+    (online.state / "alarm-command").write_text("id -u")
+    for path in (online.state, online.state / "alarm-command", online.spool):
+        os.chown(path, NOBODY, NOBODY)
+    done = online.admin("alarm", "test")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, str(NOBODY)), done.stdout + done.stderr
 
 
 def test_without_one_it_says_so(online: Host) -> None:
