@@ -17,6 +17,8 @@ from proxmox_graph_mail import light_os as os
 from proxmox_graph_mail import paths
 
 CRIT, ERR, WARNING, NOTICE, INFO = 2, 3, 4, 5, 6
+FIRST_RIGHT = 1_767_225_600.0
+"""2026-01-01, in seconds since the epoch: a clock that says less is wrong (a dead battery), for this program did not exist."""
 """Severities of RFC 5424, 6.2.1."""
 
 FACILITY_MAIL = 2 << 3

@@ -1,8 +1,7 @@
 """What the queue runner does once a day: say that the credential ends, and report mail that failed or does not go.
 
     STATE/duties.json   what has been said: the credential's end and the stage of its warning, the dates of the last line in the
-                        log about it and of the last report; and
-                        what is to be said: failed mail that was removed
+                        log about it and of the last report; and what is to be said: failed mail that was removed
 
 The mails go to the administrator by the queue, like any other. In a cluster whose settings are the cluster's, the node with
 the lowest name alone speaks of the credential.
@@ -94,7 +93,7 @@ class Duties:
         if not (rows or notes) or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        title = f"{mailq.messages(len(rows))} not sent" if rows else "mail of users was refused or removed"
+        title = f"{mailq.messages(len(rows))} not sent" if rows else "users' mail was refused or removed"
         self._submit(settings, f"{host}: {title}", "\n".join([*_listed(rows, host, len(listing)), *notes, ""]))
         return {"report": today, "expired": []}
 
@@ -135,7 +134,7 @@ def _refused(spool: Spool, now: float) -> list[str]:
 def _removed(expired: Sequence[str]) -> list[str]:
     if not expired:
         return []
-    return [f"Removed after 30 days: failed mail of users, {mailq.messages(len(expired))}: {' '.join(expired[:SHOWN])}."]
+    return [f"Removed after 30 days: users' failed mail, {mailq.messages(len(expired))}: {' '.join(expired[:SHOWN])}."]
 
 
 def _speaks_for_the_cluster() -> bool:

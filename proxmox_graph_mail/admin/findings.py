@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from proxmox_graph_mail import paths
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.connection import Connection, address_book, credential_of, ends, state_directory
+from proxmox_graph_mail.admin.connection import Connection, address_book, credential_fault, credential_of, ends, state_directory
 from proxmox_graph_mail.admin.state import STATES
 from proxmox_graph_mail.admin.state import queue as counted
 from proxmox_graph_mail.delivery import credential_end
@@ -65,23 +65,18 @@ def settings_found() -> tuple[Settings | None, list[Finding]]:
 
 
 def file_modes(settings: Settings) -> Iterator[Finding]:
-    """Who may read the secret."""
+    """Are the credential's files sound, and who may read them?"""
     bad = False
+    if fault := credential_fault(settings):
+        bad = True
+        text, _, remedy = fault.partition("; ")
+        yield Finding("files", FAIL, text, remedy)
     for path in (*settings_module.files(), settings.graph_client_certificate):
         try:
             status = os.stat(path) if path else None
-        except OSError as error:
-            if path == settings.graph_client_certificate:
-                bad = True
-                yield Finding(
-                    "files", FAIL, f"{path}: {error.strerror}", "put the certificate there, or correct GRAPH_CLIENT_CERTIFICATE"
-                )
-            continue
-        if status is not None and status.st_mode & 0o007:
-            bad = True
-            remedy = f"chmod 0640 {path}; then make a new credential, because this one may have leaked"
-            yield Finding("files", FAIL, f"{path} is world-readable", remedy)
-        elif status is not None and not _service_may_read(status):
+        except OSError:
+            continue  # there is none; or it was said above
+        if status is not None and not status.st_mode & 0o007 and not _service_may_read(status):
             bad = True
             yield Finding(
                 "files", FAIL, f"the service user may not read {path}", f"chgrp proxmox-graph-mail {path}; chmod 0640 {path}"
@@ -223,7 +218,7 @@ def queue() -> Iterator[Finding]:
         if stat.S_IMODE(os.stat(path).st_mode) & 0o007:
             yield Finding("spool", FAIL, f"{path} is open to everybody", f"chmod 2770 {path}")
     if not os.path.isdir(paths.run()):
-        yield Finding("run", FAIL, f"{paths.run()} is missing: nobody but root can submit mail", condition.RUN_REMEDY)
+        yield Finding("run", FAIL, f"{paths.run()} is missing: only root can submit mail", condition.RUN_REMEDY)
 
 
 def last_success() -> Iterator[Finding]:
@@ -256,7 +251,7 @@ def _watch() -> Iterator[Finding]:
         yield Finding("watch", FAIL, f"ALARM: {said}")
     late = time.time() - watch_alarm.last_look()
     if not 0 <= late < WATCH_LATE:
-        text = "it has not looked yet" if not watch_alarm.last_look() else "it has not looked for some minutes"
+        text = "it has not run yet" if not watch_alarm.last_look() else "it has not run for some minutes"
         yield Finding("watch", WARN, text, "journalctl -u proxmox-graph-mail-watch says why")
 
 

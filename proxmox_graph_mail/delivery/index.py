@@ -148,11 +148,11 @@ class Index:
         return self._messages[queue_id] if self._is_ready(queue_id) else None
 
     def has_suspect(self, uid: int) -> bool:
-        """Is a message of this user's to be tried with which in hand runners ended?"""
+        """Is a message of this user's to be tried that runners died with?"""
         return self._suspect(uid) is not None
 
     def take_suspect(self, uid: int | None = None) -> Queued | None:
-        """The oldest message (of this user, if given) with which in hand runners ended."""
+        """The oldest message (of this user, if given) that runners died with."""
         return self._taken(self._suspect(uid))
 
     def _suspect(self, uid: int | None) -> str | None:

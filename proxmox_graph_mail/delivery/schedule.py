@@ -10,7 +10,8 @@ an appointment that all keep. `make fleet` shows what that comes to.
 """
 
 from proxmox_graph_mail.graph.outcome import Status
-from proxmox_graph_mail.spool.journal import FIRST_RIGHT, History
+from proxmox_graph_mail.log import FIRST_RIGHT
+from proxmox_graph_mail.spool.journal import History
 from proxmox_graph_mail.spool.store import FARTHEST
 
 JITTER = 0.2

@@ -14,7 +14,7 @@ from typing import Any
 
 from proxmox_graph_mail.graph import page
 from proxmox_graph_mail.host import Host
-from proxmox_graph_mail.log import duration
+from proxmox_graph_mail.log import FIRST_RIGHT, duration
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients, is_address
 
@@ -23,7 +23,6 @@ LARGE = "4 MB"  # the same limit in words, for admins; what is encoded in base64
 RECIPIENT_LIMIT = 500  # recipients of one message, Exchange Online's default
 SUBJECT_LIMIT = 255  # characters of a subject (PidTagSubject)
 HEADER_LIMIT = 5
-FIRST_RIGHT = 1_767_225_600.0  # 2026-01-01: a clock that says less is wrong, and no measure of lateness
 LATE = 900.0  # seconds after which a mail says at its top that it is late
 
 _HEADER_NAME = re.compile(r"[xX]-[!-9;-~]+")

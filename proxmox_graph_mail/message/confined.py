@@ -24,7 +24,7 @@ TIMES, SPACE = 5, 80 << 20  # bytes of address space: so many for each of the me
 PATIENCE = 300.0  # seconds by the clock, on a host that is busy otherwise
 NO_MEMORY = 3  # the process's exit status
 _HOUSE = str(Path(__file__).parents[2])
-_PROGRAM = f"import sys; sys.path.append({_HOUSE!r}); from proxmox_graph_mail.message.confined import main; main()"
+_PROGRAM = f"import sys; sys.path.insert(0, {_HOUSE!r}); from proxmox_graph_mail.message.confined import main; main()"
 
 
 def taken_apart(data: bytes) -> Mail:
@@ -37,17 +37,17 @@ def taken_apart(data: bytes) -> Mail:
             command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
-        return outline(data, "taking it apart takes too long")
+        return outline(data, "parsing it takes too long")
     except OSError as error:
-        raise ConfinedError(f"cannot start a process to take the message apart: {error.strerror}") from error
+        raise ConfinedError(f"cannot start a process to parse the message: {error.strerror}") from error
     if done.returncode == 0:
         mail: Mail = pickle.loads(done.stdout)  # noqa: S301 - our own process's word
         return mail
     if done.returncode == -signal.SIGXCPU:
-        return outline(data, "taking it apart takes too long")
+        return outline(data, "parsing it takes too long")
     if done.returncode in (NO_MEMORY, -signal.SIGKILL):  # SIGKILL: the kernel's, where the whole unit's memory is used up
-        return outline(data, "taking it apart takes too much memory")
-    raise ConfinedError(f"the process that takes the message apart ended with status {done.returncode}")
+        return outline(data, "parsing it takes too much memory")
+    raise ConfinedError(f"the process that parses the message ended with status {done.returncode}")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from proxmox_graph_mail.files import NOT_PLAIN, open_plain, read_tail, replace
+from proxmox_graph_mail.log import FIRST_RIGHT
 from proxmox_graph_mail.spool.incoming import translated
 
 TAIL = 4 << 20  # bytes read of a journal, from its end
@@ -25,8 +26,6 @@ ROUNDS = 2  # rounds whose time is remembered: with the present one they are thr
 ATTEMPT, PASSED_OVER, HAND_OVER, RETRIED = "attempt", "passed over", "hand-over", "retried"
 """Kinds of events: it was tried; it was put off without being tried, for a reason that others met; root's part of it
 (root_mail/); an admin took it back from failed/."""
-FIRST_RIGHT = 1_767_225_600.0
-"""2026-01-01, in seconds since the epoch: a clock that says less is wrong (a dead battery), for this program did not exist."""
 ASKED, DONE, FAILED = "asked", "done", "failed"
 """How far a hand-over of root's mail came."""
 

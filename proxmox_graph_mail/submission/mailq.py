@@ -100,7 +100,7 @@ def listing(spool: Spool, *, before: float = float("inf"), limit: int | None = N
 def table(rows: "list[dict[str, Any]]", others: "dict[str, int] | None" = None) -> str:
     """The listing in the layout of Postfix's mailq; `others` are messages of which only their state may be told."""
     besides = ", ".join(f"{count} {state}" for state, count in (others or {}).items())
-    besides = f"Mail of others, which only root may see: {besides}.\n" if besides else ""
+    besides = f"Other users' mail, which only root may see: {besides}.\n" if besides else ""
     if not rows:
         return besides or "Mail queue is empty\n"
     out = ["-Queue ID-          --Size-- ----Arrival Time---- -Sender/Recipient-------\n"]

@@ -16,7 +16,7 @@ from proxmox_graph_mail.log import CRIT, duration, printable
 
 CONFIRMED = 1 / 18
 """Part of the patience (50 seconds) for which a trouble must have lasted, or have been over: it is seen twice. (An upgrade stops
-units for a moment; a unit that is started again and again runs for a moment.)"""
+units for a moment; a unit that keeps restarting runs for a moment.)"""
 STUCK, RUNNER_S_OWN = "stuck", "runner"
 """Keys of troubles: something is due and nothing is settled; the alarm that the queue runner gave itself."""
 UNIT = "proxmox-graph-mail-alarm.service"
@@ -90,7 +90,7 @@ class Alarm:
 
     def _over(self, now: float) -> None:
         own_only = set(self._given) == {RUNNER_S_OWN}
-        text = f"all clear: what kept this host's mail is over, after {duration(now - self._given_at)}"
+        text = f"all clear: the problem with this host's mail is over, after {duration(now - self._given_at)}"
         if not own_only:
             log.line(text, log.NOTICE)
         self._given, self._given_at = {}, 0.0

@@ -55,12 +55,12 @@ def _stands_still(said: dict[str, Any], wall: float) -> bool:
 
 def _report(node: str, other: str, said: dict[str, Any], wall: float) -> None:
     """In a mail of this node's own: the other one's does not go."""
-    text = f"mail of {other} has not left it for {duration(wall - said['since'])}: {printable(str(said['reason']))}"
-    log.line(f"the {text}", log.WARNING)
+    text = f"no mail has left {other} for {duration(wall - said['since'])}: {printable(str(said['reason']))}"
+    log.line(text, log.WARNING)
     message = (
-        f"Subject: {other}: no mail leaves it, says {node}\nTo: root\nAuto-Submitted: auto-generated\n"
-        f'Content-Type: text/plain; charset="utf-8"\n\nThe {text}.\n\nThis mail is from {node}, which {other} told so by the '
-        f"cluster's file system. On {other}: proxmox-graph-mail check\n"
+        f"Subject: {other} cannot send mail\nTo: root\nAuto-Submitted: auto-generated\n"
+        f'Content-Type: text/plain; charset="utf-8"\n\nN{text[1:]}.\n\n{node} sends this mail because {other} says so in the '
+        f"cluster's file system. On {other}, run: proxmox-graph-mail check\n"
     )
     submit(message)
 

@@ -9,6 +9,7 @@ import time
 from typing import Any, NamedTuple
 
 from proxmox_graph_mail import files, paths
+from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.spool import condition, suspended
@@ -35,7 +36,7 @@ def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], 
     if text := _foreign_sendmail():
         found["sendmail"] = text
     if os.path.exists(units.INSTALLED) and not os.path.isdir(paths.run()):
-        found["run"] = f"{paths.run()} is missing, so nobody but root can submit mail; {condition.RUN_REMEDY}"
+        found["run"] = f"{paths.run()} is missing, so only root can submit mail; {condition.RUN_REMEDY}"
     own = _runner_s_alarm()
     if own:
         found[RUNNER_S_OWN] = own
@@ -44,7 +45,7 @@ def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], 
         error = units.last_error(units.RUNNER)
         reason = f" ({error})" if error else ""
         found[STUCK] = (
-            f"mail is due, and nothing has been sent or put off for {duration(now - settled.since)}{reason}; "
+            f"mail is waiting, but nothing has been sent or deferred for {duration(now - settled.since)}{reason}; "
             f"systemctl status {units.RUNNER} and journalctl -u {units.RUNNER} say more"
         )
     return found, settled
@@ -64,8 +65,8 @@ def _something_due(spool: Spool) -> bool:
     now = time.time()
     try:
         return any(entry.due <= now for entry in spool.entries())
-    except Exception:  # noqa: BLE001 - what cannot be read is a fault of the spool, and said as such
-        return False
+    except SpoolError:
+        return False  # a fault of the spool, and said as such
 
 
 def _last_record() -> float:

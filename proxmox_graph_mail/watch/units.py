@@ -1,4 +1,4 @@
-"""What systemd says of our units: what should be active and is not, what failed, what is started again and again; and the last
+"""What systemd says of our units: what should be active and is not, what failed, what keeps restarting; and the last
 error in the journal of each.
 
 Nothing is wrong where there is no systemd, or where the units are not installed (a virtual environment, a container).
@@ -41,13 +41,20 @@ class Unit(NamedTuple):
     text: str
 
 
+_SILENT = Unit(RUNNER, "", "unknown", "", "", 0, "")
+"""What is known of the queue runner where systemd does not answer."""
+
+
 def known(*, hand_over: bool = False) -> dict[str, Unit]:
     """Our units by name; none where there are none."""
     if not os.path.isdir("/run/systemd/system") or not os.path.exists(INSTALLED):
         return {}
     names = (*NEEDED, *((HAND_OVER,) if hand_over else ()), *SERVICES)
     fields = "Id,LoadState,ActiveState,SubState,Result,NRestarts,StatusText"
-    return {unit.name: unit for unit in map(_unit, _output("systemctl", "show", *names, "-p", fields).split("\n\n")) if unit.name}
+    found = {
+        unit.name: unit for unit in map(_unit, _output("systemctl", "show", *names, "-p", fields).split("\n\n")) if unit.name
+    }
+    return found or {RUNNER: _SILENT}
 
 
 def troubles(units: dict[str, Unit]) -> dict[str, str]:
@@ -71,13 +78,15 @@ def last_error(name: str) -> str:
 
 
 def _service_trouble(unit: Unit) -> str:
+    if unit is _SILENT:
+        return "systemd does not answer; systemctl status proxmox-graph-mail"
     again = unit.restarts >= AGAIN and unit.sub.startswith("auto-restart")
     if unit.load == "masked":
         return f"{unit.name} is masked; systemctl unmask {unit.name}"
     if unit.active != "failed" and not again:
         return ""
     error = last_error(unit.name) or f"result: {unit.result}"
-    what = f"is started again and again ({unit.restarts} times)" if again else "failed"
+    what = f"keeps restarting ({unit.restarts} times)" if again else "failed"
     return f"{unit.name} {what}: {error}; journalctl -u {unit.name} says more"
 
 

@@ -180,7 +180,7 @@ def test_a_user_s_limit_and_what_was_removed_are_reported_once(online: Host) -> 
     text = online.message(queue_id).decode()
     assert "Mail of nobody (uid 65534) was refused: more than 500 recipients in 24 hours (USER_DAILY_RECIPIENTS)." in text
     assert "4242" not in text
-    assert "failed mail of users, 2 messages: 0123456789ABC00000 0123456789ABC00001." in text
+    assert "users' failed mail, 2 messages: 0123456789ABC00000 0123456789ABC00001." in text
     os.unlink(online.spool / "queue" / queue_id)
     (online.spool / "users" / "65534").unlink()
     with on(online, TODAY + timedelta(1)) as duties:

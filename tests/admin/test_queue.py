@@ -200,9 +200,9 @@ def test_others_see_their_own_mail_and_how_much_there_is_besides(host: Host) -> 
         assert host.other_user_sendmail("-odq", "mine@example.com").returncode == 0
         listed = host.other_user_sendmail("-bp", stdin=b"")
         (row,) = json.loads(host.other_user_sendmail("-bp", "--json", stdin=b"").stdout)
-    assert (empty.returncode, empty.stdout) == (0, b"Mail of others, which only root may see: 1 queued.\n")
+    assert (empty.returncode, empty.stdout) == (0, b"Other users' mail, which only root may see: 1 queued.\n")
     assert b"mine@example.com" in listed.stdout
-    assert b"Mail of others, which only root may see: 1 queued." in listed.stdout
+    assert b"Other users' mail, which only root may see: 1 queued." in listed.stdout
     assert (row["recipients"], row["state"]) == (["mine@example.com"], "queued")
     assert b"ops@" not in listed.stdout + empty.stdout
 

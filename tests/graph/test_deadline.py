@@ -21,22 +21,15 @@ Serve = Callable[[ssl.SSLSocket, threading.Event], None]
 
 
 @contextmanager
-def server(folder: Path, serve: Serve) -> Iterator[tuple[str, Path]]:
-    """A TLS server for one connection; its URL, and the CA."""
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(folder / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("localhost").configure_cert(context)
+def one_connection(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
+    """A port on which somebody talks to the first who connects, in a thread, until the event."""
     over = threading.Event()
 
     def run() -> None:
         try:
             connection, _ = listener.accept()
-            with context.wrap_socket(connection, server_side=True) as tls:
-                request = b""
-                while not request.endswith(b"\r\n\r\nx"):
-                    request += tls.recv(1 << 16)
-                serve(tls, over)
+            with connection:
+                talk(connection, over)
         except OSError:
             pass  # the client has left, as it should
 
@@ -44,10 +37,29 @@ def server(folder: Path, serve: Serve) -> Iterator[tuple[str, Path]]:
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            yield f"https://localhost:{listener.getsockname()[1]}/", folder / "ca.pem"
+            yield int(listener.getsockname()[1])
         finally:
             over.set()
             thread.join()
+
+
+@contextmanager
+def server(folder: Path, serve: Serve) -> Iterator[tuple[str, Path]]:
+    """A TLS server for one connection; its URL, and the CA."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+
+    def talk(connection: socket.socket, over: threading.Event) -> None:
+        with context.wrap_socket(connection, server_side=True) as tls:
+            request = b""
+            while not request.endswith(b"\r\n\r\nx"):
+                request += tls.recv(1 << 16)
+            serve(tls, over)
+
+    with one_connection(talk) as port:
+        yield f"https://localhost:{port}/", folder / "ca.pem"
 
 
 def dribble(text: bytes) -> Serve:
@@ -120,29 +132,18 @@ def test_an_exchange_in_time_leaves_no_deadline_behind(tmp_path: Path) -> None:
 @contextmanager
 def slow_proxy(answer: bytes) -> Iterator[tuple[str, threading.Event]]:
     """A proxy in plain text that answers CONNECT by a byte every tenth of a second, and an event: it was asked."""
-    asked, over = threading.Event(), threading.Event()
+    asked = threading.Event()
 
-    def run() -> None:
-        try:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1 << 16)
-                asked.set()
-                for byte in answer + b"x" * 3000:
-                    connection.sendall(bytes([byte]))
-                    if over.wait(0.1):
-                        return
-        except OSError:
-            pass  # the client has left, as it should
+    def talk(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(1 << 16)
+        asked.set()
+        for byte in answer + b"x" * 3000:
+            connection.sendall(bytes([byte]))
+            if over.wait(0.1):
+                return
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
-        finally:
-            over.set()
-            thread.join()
+    with one_connection(talk) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 @pytest.mark.parametrize("told_to_stop", [False, True])

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from proxmox_graph_mail import paths
+from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.spool import condition
 from proxmox_graph_mail.spool.incoming import MAKE
 from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.submission.mailq import require_access
 from tests.programs import NOBODY, Host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -54,3 +56,12 @@ def test_room(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert condition.faults(spool) == {}
     disk["f_flag"] = os.ST_RDONLY
     assert "is read-only" in condition.faults(spool)["read-only"]
+
+
+def test_a_read_only_disk_can_be_looked_at(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mailq and status need no right to write; what changes the queue says why it cannot."""
+    disk = os.statvfs(spool.queue)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=disk.f_flag | os.ST_RDONLY))
+    require_access(spool)
+    with pytest.raises(SpoolError, match="is read-only; look at the disk"):
+        require_access(spool, change=True)

@@ -80,7 +80,7 @@ def test_a_runner_that_crashes_again_and_again_is_an_alarm_within_two_minutes(wa
     assert watched.alarms() == []
     watched.look(5)
     (given,) = watched.alarms()
-    assert "proxmox-graph-mail.service is started again and again (4 times): cannot write the spool: Permission denied" in given
+    assert "proxmox-graph-mail.service keeps restarting (4 times): cannot write the spool: Permission denied" in given
     assert "again and again" in watched.motd
     assert [text.partition("\n")[0] for text in watched.told] == ["alarm"]
     assert not (watched.host.facts / "alive").exists()
@@ -88,7 +88,7 @@ def test_a_runner_that_crashes_again_and_again_is_an_alarm_within_two_minutes(wa
     watched.look()
     assert len(watched.alarms()) == 1  # it may just run for a moment
     watched.look()
-    assert "all clear: what kept this host's mail is over, after 6 minutes" in watched.alarms()[1]
+    assert "all clear: the problem with this host's mail is over, after 6 minutes" in watched.alarms()[1]
     assert watched.motd == ""
     assert [text.partition("\n")[0] for text in watched.told] == ["alarm", "over"]
 
@@ -133,7 +133,10 @@ def test_mail_that_is_due_and_not_settled_for_a_quarter_of_an_hour(watched: Watc
     assert watched.alarms() == []
     watched.look(2)
     (given,) = watched.alarms()
-    assert "mail is due, and nothing has been sent or put off for 15 minutes (cannot write the spool: Permission denied)" in given
+    assert (
+        "mail is waiting, but nothing has been sent or deferred for 15 minutes (cannot write the spool: Permission denied)"
+        in given
+    )
     watched.record(1e9 + 5)  # something was settled, whatever its clock says
     watched.look()
     watched.record(1e9 + 6)
@@ -232,8 +235,8 @@ def test_another_node_s_mail_that_stands_still_is_reported_once(watched: Watched
     says("pve2", begun, "the runner failed")
     watched.look(3)
     assert len(sent) == 1
-    assert sent[0].startswith("Subject: pve2: no mail leaves it, says ")
-    assert "mail of pve2 has not left it for 1 hour 1 minute: the runner failed" in sent[0]
+    assert sent[0].startswith("Subject: pve2 cannot send mail\n")
+    assert "No mail has left pve2 for 1 hour 1 minute: the runner failed" in sent[0]
     says("pve2", 0, "")
     watched.look()
     says("pve2", begun + 5, "the runner failed")
@@ -274,3 +277,11 @@ def test_what_is_over_is_no_longer_shown_while_the_rest_lasts(watched: Watched) 
     assert "failed" not in watched.motd
     assert "is not active" in watched.motd
     assert len(watched.told) == 1
+
+
+def test_a_systemd_that_does_not_answer_is_no_sign_of_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where our units are installed: what nobody says is not well."""
+    monkeypatch.setattr("os.path.exists", lambda _: True)
+    monkeypatch.setattr("os.path.isdir", lambda _: True)
+    monkeypatch.setattr(units, "_output", lambda *_: "")
+    assert "systemd does not answer" in units.troubles(units.known())[units.RUNNER]
