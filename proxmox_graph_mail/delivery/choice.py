@@ -1,7 +1,8 @@
 """Which message the queue runner takes in hand next.
 
 Most come by turns (delivery/turns.py). These rules stand above that: one message probes a suspended queue, another one each
-round; others than root have USERS in hand at most; of those that a runner died with, one at a time, and users' after all others. While one of these is in hand only root's mail goes beside it, and should the runner end again, it alone is blamed.
+round; others than root have USERS in hand at most; of those that a runner died with, one at a time, and users' after all
+others. While one of these is in hand only root's mail goes beside it, and should the runner end again, it alone is blamed.
 """
 
 from collections.abc import Collection
