@@ -73,7 +73,7 @@ ROWS = (
         "2 minutes", "is not active"),
     Row("a module of the program is missing", "mv /usr/share/proxmox-graph-mail/*/proxmox_graph_mail/delivery/verdict.py /root/; "
         "rm -rf /usr/share/proxmox-graph-mail/*/proxmox_graph_mail/delivery/__pycache__; systemctl restart proxmox-graph-mail",
-        "mv /root/verdict.py /usr/share/proxmox-graph-mail/*/proxmox_graph_mail/delivery/", "2 minutes", "again and again"),
+        "mv /root/verdict.py /usr/share/proxmox-graph-mail/*/proxmox_graph_mail/delivery/", "2 minutes", "keeps restarting"),
     Row("another program is /usr/sbin/sendmail", "mv /usr/sbin/sendmail /root/; printf '#!/bin/sh\\nexit 0\\n' > /usr/sbin/sendmail; "
         "chmod 755 /usr/sbin/sendmail", "mv /root/sendmail /usr/sbin/sendmail", "2 minutes", "is not this program's"),
     Row("the runtime directory is gone", "rm -rf /run/proxmox-graph-mail",

@@ -86,7 +86,7 @@ FAILED = {"state": "failed", "reason": "no such recipient", "messages": 3}
          2, "CRITICAL - 1 held (no mailbox); 3 failed (no such recipient) |"),
         ({"queue": FINE["queue"] | {"held": 1}, "reasons": [HELD | {"reason": "a|b\nc"}]}, 2, "held (a/b c) | queued="),
         ({"spool": ["the spool is read-only; remount it"]}, 2, "CRITICAL - the spool is read-only"),
-        ({"units": ["x.service keeps restarting (4 times): no right"]}, 2, "again and again (4 times): no right"),
+        ({"units": ["x.service keeps restarting (4 times): no right"]}, 2, "keeps restarting (4 times): no right"),
         ({"watch": {"alarm": "mail is due", "last_look": None, "alive": None}}, 2, "the watch says: mail is due"),
         ({"settings": {"error": None, "fault": "cannot read /x.pem"}}, 2, "CRITICAL - cannot read /x.pem"),
         ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail has waited for 2 hours 1 minute"),
