@@ -1,6 +1,10 @@
-"""Values from an admin: asked for on a terminal, or read from a file; each checked before it is taken."""
+"""Values from an admin: asked for on a terminal, pasted as a block, or read from a file; each checked before it is taken."""
 
+import contextlib
 import sys
+import termios
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import typer
@@ -9,44 +13,103 @@ from proxmox_graph_mail import settings
 from proxmox_graph_mail.errors import FileError, SettingsError, UsageError
 from proxmox_graph_mail.log import printable
 
+NONE = "-"  # what takes an optional value away
+
 
 def secret_from(path: Path) -> str:
     """The secret in a file; `-` is standard input. Raises FileError."""
     try:
-        return (sys.stdin.readline() if str(path) == "-" else path.read_text("utf-8")).strip()
+        text = (sys.stdin.readline() if str(path) == "-" else path.read_text("utf-8")).strip()
     except OSError as error:
         raise FileError(f"cannot read {printable(str(path))}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise FileError(f"cannot read {printable(str(path))}: not a text file") from error
+    if not text:
+        raise FileError(f"{printable(str(path))} is empty; it must hold the secret's Value, on one line")
+    return text
+
+
+def pasted() -> dict[str, str]:
+    """The keys (upper case) in lines that are typed or pasted, to the first empty one; nothing of them is shown."""
+    with _unseen():
+        lines = []
+        while line := sys.stdin.readline().strip():
+            lines.append(line)
+    return settings.values_in("\n".join(lines))
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    """Without the terminal's echo. What was typed ahead stays (getpass would throw away the rest of a pasted block)."""
+    before = termios.tcgetattr(sys.stdin)
+    without = [*before]
+    without[3] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, without)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
 
 
 class Answers:
-    """The values of keys (upper case), as far as they are known."""
+    """The values of keys (upper case), as far as they are known; `final` are those that need not be asked for."""
 
-    def __init__(self, values: dict[str, str]) -> None:
+    def __init__(self, values: dict[str, str], final: set[str]) -> None:
         self.values = values
+        self._final = final
+
+    def reopen(self, keys: tuple[str, ...]) -> None:
+        """Ask for these again, and offer what they are now; not a secret, which nobody sees."""
+        self._final.difference_update(keys)
+        if "GRAPH_CLIENT_SECRET" in keys:
+            self.values["GRAPH_CLIENT_SECRET"] = ""
+
+    def take(self, values: dict[str, str]) -> None:
+        """These are given; each is checked when its turn comes."""
+        self.values.update(values)
+        self._final.update(values)
 
     def ask(self, key: str, prompt: str, *, hidden: bool = False, optional: bool = False) -> None:
-        """Ask until the answer is valid; keep a value that is there and valid."""
-        if self.values.get(key):
-            problem = settings.fault(key, self.values[key])
-            if not problem:
-                return
-            if not sys.stdin.isatty():
-                raise SettingsError(f"{key}: {problem}")
-            print(f"{key}: {problem}")
-            self.values.pop(key)
+        """Ask until the answer is valid, with the known value as the default. Without a terminal the known value must do; raises
+        SettingsError, UsageError."""
+        known = self.values.get(key, "")
+        problem = settings.fault(key, known) if known else ""
         if not sys.stdin.isatty():
-            if optional:
-                return
-            raise UsageError(
-                f"{key} is missing, and there is no terminal to ask on: give it by option, --from or the environment"
-            )
+            if problem:
+                raise SettingsError(f"{key}: {problem}")
+            if not known and not optional:
+                raise UsageError(
+                    f"{key} is missing, and there is no terminal to ask on: give it by option, --from or the environment"
+                )
+            if doubt := _doubt(key, known):
+                print(f"warning: {key}: {doubt}", file=sys.stderr)
+            return
+        if problem:
+            print(f"{key}: {printable(problem)}")
+        elif key in self._final and not _doubt(key, known) and (known or optional):
+            return
+        self._until_valid(key, prompt, "" if problem else known, hidden=hidden, optional=optional)
+        self._final.add(key)
+
+    def _until_valid(self, key: str, prompt: str, known: str, *, hidden: bool, optional: bool) -> None:
+        hint = "" if not known else " [Enter: as it is]" if hidden else f" [{printable(known)}]"
+        if optional and known:
+            hint += f" ({NONE}: none)"
         while True:
-            answer = str(typer.prompt(prompt, default="" if optional else None, hide_input=hidden, show_default=False)).strip()
-            if not answer and optional:
+            default = known or ("" if optional else None)
+            answer = str(typer.prompt(f"{prompt}{hint}", default=default, hide_input=hidden, show_default=False)).strip()
+            if optional and answer in ("", NONE):
+                self.values[key] = ""
                 return
-            if not (problem := settings.fault(key, answer)):
+            if problem := settings.fault(key, answer):
+                print(f"  {printable(problem)}")
+            elif not (doubt := _doubt(key, answer)) or typer.confirm(f"  {doubt}. Is that right?", default=False):
                 self.values[key] = answer
                 return
-            print(f"  {printable(problem)}")
+
+
+def _doubt(key: str, value: str) -> str:
+    """What is strange about a valid value; empty if nothing is."""
+    if key == "CREDENTIAL_EXPIRES" and value and not settings.fault(key, value) and date.fromisoformat(value) < date.today():
+        return f"{value} is past: a secret that has expired gives no token"
+    return ""

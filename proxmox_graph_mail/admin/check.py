@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding, all_findings
+from proxmox_graph_mail.admin.finding import FAIL, OK, WARN, Finding
+from proxmox_graph_mail.admin.findings import all_findings
 from proxmox_graph_mail.admin.privileges import become_service_user, refresh_facts
-from proxmox_graph_mail.errors import SpoolError
+from proxmox_graph_mail.errors import SpoolError, UsageError
 from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.message.recipients import is_address
 from proxmox_graph_mail.spool.store import Spool
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -21,12 +23,17 @@ _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 def check(
     offline: Annotated[bool, typer.Option("--offline", help="Skip what needs the network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    not_as: Annotated[
+        str, typer.Option("--not-as", metavar="ADDRESS", help="Also see that the app may not send as ADDRESS; nothing is sent.")
+    ] = "",
     cluster: Annotated[bool, typer.Option("--cluster", help="Check every node of the cluster, by ssh.")] = False,
 ) -> None:
     """Check settings, credential, network, Graph, queue and host; one line each. Exit 1 if something fails.
 
     Example: proxmox-graph-mail check --offline
     """
+    if not_as and not is_address(not_as):
+        raise UsageError(f"{printable(not_as)} is not a mail address")
     if cluster:
         from proxmox_graph_mail.admin.cluster import cluster_findings
 
@@ -36,7 +43,7 @@ def check(
         # As whom the mail is sent: what root can read and it cannot is a finding, and root leaves no file among its own.
         with contextlib.suppress(SpoolError):  # that there is none is a finding
             become_service_user(Spool())
-        findings = all_findings(offline=offline)
+        findings = all_findings(offline=offline, not_as=not_as)
     console = Console(highlight=False, soft_wrap=True)
     listed: list[Finding] = []
     for finding in findings:

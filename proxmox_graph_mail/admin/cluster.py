@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from proxmox_graph_mail.admin.findings import FAIL, OK, WARN, Finding
+from proxmox_graph_mail.admin.finding import FAIL, OK, WARN, Finding
 from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.admin.state import STATES, state
 from proxmox_graph_mail.errors import UsageError

@@ -51,9 +51,9 @@ class Connection:
         self.tokens = TokenCache(state, TokenEndpoint(self.credential, self.wire))
         self.graph = Graph(self.wire, self.tokens, self.credential.cloud.endpoint, Throttle(stop))
 
-    def mailbox(self) -> SendingMailbox:
-        """The mailbox of the settings."""
-        sender = self.settings.graph_sender
+    def mailbox(self, address: str = "") -> SendingMailbox:
+        """The mailbox of the settings, or another one."""
+        sender = address or self.settings.graph_sender
         return SendingMailbox(self.graph, sender, Permissions(self.state, f"{self.credential.key} {sender}"))
 
     def close(self) -> None:

@@ -5,23 +5,22 @@ import pwd
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxmox_graph_mail import paths
 from proxmox_graph_mail import settings as settings_module
-from proxmox_graph_mail.admin.connection import Connection, address_book, credential_fault, credential_of, ends, state_directory
+from proxmox_graph_mail.admin import rights
+from proxmox_graph_mail.admin.connection import Connection, address_book, credential_fault, credential_of, ends
+from proxmox_graph_mail.admin.finding import FAIL, OK, WARN, Finding
 from proxmox_graph_mail.admin.state import STATES
 from proxmox_graph_mail.admin.state import queue as counted
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
-from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, MailError, SettingsError
+from proxmox_graph_mail.errors import ConnectionFailedError, MailError, SettingsError
 from proxmox_graph_mail.graph import probe
-from proxmox_graph_mail.graph.application import check_object_id
-from proxmox_graph_mail.graph.message import LARGE
-from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.settings import Settings
 from proxmox_graph_mail.spool import condition
@@ -30,22 +29,11 @@ from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.watch import alarm as watch_alarm
 from proxmox_graph_mail.watch import units
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 SKEW_WARN, SKEW_FAIL = 60.0, 300.0
 """Seconds this clock may be off; Entra allows an assertion five minutes."""
 OLD = 3600.0  # seconds in the queue from which check warns
 WATCH_LATE = 300.0  # seconds after which a watch that looks every minute is late
 EXPIRY_WARN = 60  # days before a credential's end from which check warns
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `check`: what was looked at, its state (ok, warn, fail), what was found, and what to do."""
-
-    name: str
-    state: str
-    text: str
-    remedy: str = ""
 
 
 def settings_found() -> tuple[Settings | None, list[Finding]]:
@@ -163,45 +151,6 @@ def connections(settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", state, text, "let chrony or systemd-timesyncd set it" if state != OK else "")
 
 
-def token(settings: Settings) -> Iterator[Finding]:
-    """A token, and what it permits."""
-    with Connection(settings, state_directory()) as connection:
-        connection.tokens.forget_refusal()
-        try:
-            got = connection.tokens.get()
-        except CredentialError as error:
-            yield Finding("token", FAIL, str(error))
-            return
-    claims, roles = got.claims(), got.roles
-    text = f"for app {claims.get('appid', settings.graph_client_id)} in tenant {claims.get('tid', settings.graph_tenant_id)}"
-    if "Mail.Send" in roles:
-        yield Finding("token", OK, f"{text}, with {', '.join(roles)}")
-    else:
-        remedy = "expected with RBAC for Applications; otherwise grant Mail.Send with admin consent"
-        yield Finding("token", WARN, f"{text}, without Mail.Send", remedy)
-    if "Mail.ReadWrite" not in roles and "Mail.Send" in roles:
-        text = f"over {LARGE} it arrives smaller, with a note; the permission Mail.ReadWrite lets it arrive whole"
-        yield Finding("large mail", OK, text)
-    try:
-        check_object_id(settings.graph_object_id, got)
-    except SettingsError as error:
-        yield Finding("renewal", FAIL, str(error))
-
-
-def mailbox(settings: Settings) -> Iterator[Finding]:
-    """Does Graph let the app send as the mailbox?"""
-    sender = settings.graph_sender
-    with Connection(settings, state_directory()) as connection:
-        outcome = connection.mailbox().probe()
-    if outcome.status is Status.SENT:
-        yield Finding("mailbox", OK, f"Graph lets the app send as {sender}")
-    elif outcome.status in (Status.HELD, Status.TRANSIENT):
-        yield Finding("mailbox", FAIL if outcome.status is Status.HELD else WARN, f"{sender}: {outcome.reason}")
-    else:
-        text = f"{sender}: no clear answer ({outcome.reason})"
-        yield Finding("mailbox", WARN, text, "proxmox-graph-mail test tries a mail")
-
-
 def queue() -> Iterator[Finding]:
     """The queue, by state, why most messages of the worst state are in it, and what is wrong with the spool."""
     spool = Spool()
@@ -255,20 +204,21 @@ def _watch() -> Iterator[Finding]:
         yield Finding("watch", WARN, text, "journalctl -u proxmox-graph-mail-watch says why")
 
 
-ONLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (names, connections, token, mailbox)
+ONLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (names, connections, rights.token, rights.mailbox)
 OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, administrator, credential)
 
 
-def all_findings(*, offline: bool) -> Iterator[Finding]:
-    """Everything, in the order in which one thing needs another."""
+def all_findings(*, offline: bool, not_as: str = "") -> Iterator[Finding]:
+    """Everything, in the order in which one thing needs another; with `not_as` also whether the app may send as somebody else."""
     settings, findings = settings_found()
     yield from findings
     if settings is not None:
         for look in OFFLINE:
             yield from _guarded(look.__name__, look(settings))
-        for look in () if offline else ONLINE:
+        last = (partial(rights.not_as, address=not_as),) if not_as else ()
+        for look in () if offline else (*ONLINE, *last):
             seen = []
-            for finding in _guarded(look.__name__, look(settings)):
+            for finding in _guarded(getattr(look, "__name__", "not as"), look(settings)):
                 seen.append(finding.state)
                 yield finding
             if FAIL in seen and look is not names:  # what comes next would only wait for the same (a proxy may know the names)

@@ -3,6 +3,7 @@
 import grp
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,13 +13,39 @@ from proxmox_graph_mail.errors import SettingsError
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+~=-]*")
 
 
-def write(path: Path, values: Mapping[str, str]) -> None:
-    """Set keys (upper case) in a settings file; an empty value takes the key away. Raises SettingsError."""
+def write(path: Path, values: Mapping[str, str]) -> bool:
+    """Set keys (upper case) in a settings file; an empty value takes the key away. False where the file says that already, and
+    its owner and mode are right: then it is left alone. Raises SettingsError."""
     try:
         before = path.read_text("utf-8") if path.exists() else ""
         example = Path(paths.EXAMPLE_SETTINGS)
         text = changed(before or (example.read_text("utf-8") if example.exists() else ""), values)
+        if text == before and _is_closed(path):
+            return False
         replace(path, text)
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+    return True
+
+
+def would_change(path: Path, values: Mapping[str, str]) -> bool:
+    """Would `write` change the file? Raises SettingsError."""
+    try:
+        before = path.read_text("utf-8")
+        return changed(before, values) != before or not _is_closed(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def correct(path: Path, line: int, key: str, instead: str) -> None:
+    """Put another key into a line (from 1), or, with an empty one, comment the line out. Raises SettingsError."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+        text = lines[line - 1]
+        lines[line - 1] = text.replace(key, instead, 1) if instead else f"# {text}"
+        replace(path, "\n".join(lines) + "\n")
     except OSError as error:
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
 
@@ -56,6 +83,15 @@ def replace(path: Path, text: str) -> None:
         files.replace(str(path), text.encode())  # no package, no service user: it stays 0600 of whoever runs this
     else:
         files.replace(str(path), text.encode(), mode=0o640, owner=(0, group))
+
+
+def _is_closed(path: Path) -> bool:
+    """Are owner and mode those that `replace` gives?"""
+    group = _service_group()
+    if str(path).startswith("/etc/pve/") or group is None or os.geteuid() != 0:
+        return not path.stat().st_mode & 0o077 or str(path).startswith("/etc/pve/")
+    status = path.stat()
+    return (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, group, 0o640)
 
 
 def _service_group() -> int | None:

@@ -1,4 +1,11 @@
-"""`setup`: from nothing to a test mail at Graph; asked, or by options, environment and file. Safe to run again."""
+"""`setup`: from nothing to a test mail at Graph; asked, or by options, environment and file. Safe to run again.
+
+the file's lines    what is wrong with one is shown, and corrected in place
+values              options over --from over the environment over the file; on a terminal the rest is asked for
+the trial           (trial.py) what Microsoft refuses is asked for again, and the rest is kept
+the file            is written, whole, or left alone where it says all that already
+a test mail         goes through the queue, as any other
+"""
 
 import os
 import sys
@@ -9,16 +16,35 @@ import typer
 
 from proxmox_graph_mail import paths, settings
 from proxmox_graph_mail.admin import settings_file
-from proxmox_graph_mail.admin.ask import Answers, secret_from
-from proxmox_graph_mail.admin.connection import Connection, address_book
+from proxmox_graph_mail.admin.ask import Answers, pasted, secret_from
+from proxmox_graph_mail.admin.connection import address_book
+from proxmox_graph_mail.admin.entra import cloud_shell_line
 from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.admin.test import send_test
-from proxmox_graph_mail.errors import EX_CONFIG, CredentialError, FileError, UsageError
+from proxmox_graph_mail.admin.trial import Refusal, Trial, try_out
+from proxmox_graph_mail.errors import EX_CONFIG, FileError, SettingsError, UsageError
 from proxmox_graph_mail.graph import certificate
-from proxmox_graph_mail.graph.application import check_object_id
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
-from proxmox_graph_mail.proxmox import facts
+
+BEGIN = """\
+setup asks for the tenant, the app, its secret or certificate, and the mailbox to send as. They come from an app registration in
+Microsoft Entra. What is known already stands in brackets: Enter keeps it."""
+NO_APP = """\
+No app registration is known yet. This line makes one: run it in Azure Cloud Shell (https://shell.azure.com, Bash) as an
+administrator who may grant consent. It is `proxmox-graph-mail entra cli`, packed into one line.
+
+{line}
+
+Paste the block that it prints here (it is not shown), then press Enter on an empty line. If you have an app registration, press
+Enter now: its values are asked for one by one."""
+END = """\
+Look for it: in the inbox, and in the junk folder. If it is in neither, Graph took it and Exchange dropped it: see its message
+trace."""
+UNRESTRICTED = """\
+This app may send as every mailbox of the tenant. To restrict it to {sender}: proxmox-graph-mail entra rbac"""
+NOTHING_WRITTEN = "Nothing was written. Correct the value and run setup again (for another secret: --secret-file)."
+CERTIFICATE_KEYS = ("GRAPH_CLIENT_CERTIFICATE", "GRAPH_OBJECT_ID")
 
 
 def setup(
@@ -34,89 +60,89 @@ def setup(
     values_file: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="File of KEY=value lines.")] = None,
     make_certificate: Annotated[bool, typer.Option("--certificate", help="Make a certificate instead of a secret.")] = False,
     cluster: Annotated[bool, typer.Option("--cluster", help="Write the cluster's settings, for every node.")] = False,
-    no_test: Annotated[bool, typer.Option("--no-test", help="Write the settings, and send nothing.")] = False,
+    no_test: Annotated[bool, typer.Option("--no-test", help="Send nothing; write also while Microsoft is unreachable.")] = False,
 ) -> None:
-    """Ask for the four values, get a token, write the settings, and send a test mail. Safe to run again.
+    """Ask for the four values, try them at Microsoft, write the settings, and send a test mail. Safe to run again.
 
     What is not given by options, --from or the environment (GRAPH_CLIENT_SECRET …) is asked for, on a terminal. The secret is
     never taken from the command line. Example: proxmox-graph-mail setup --certificate
     """
     require_root("the settings")
     refresh_facts()
-    given = {
+    options = {
         "GRAPH_TENANT_ID": tenant, "GRAPH_CLIENT_ID": client, "GRAPH_SENDER": sender, "MAIL_TO": mail_to,
         "CREDENTIAL_EXPIRES": expires, "GRAPH_OBJECT_ID": object_id,
         "GRAPH_CLIENT_SECRET": "" if secret_file is None else secret_from(secret_file),
     }  # fmt: skip
     path = _target(cluster)
-    known = _known(path) | {key: value for key, value in given.items() if value} | _from_file(values_file)
-    answers = _ask_for_all(Answers(known), make_certificate=make_certificate, cluster=cluster)
-    _write(path, answers.values, settings.check(answers.values))
-    if not no_test:
-        raise typer.Exit(_test(answers.values))
+    _correct(path)
+    answers = _gathered(path, _from_file(values_file) | {key: value for key, value in options.items() if value})
+    if sys.stdin.isatty():
+        print(BEGIN)
+    elif values_file is not None and not make_certificate and not settings_file.would_change(path, answers.values):
+        settings.check(answers.values)
+        print(f"ok: {path} is unchanged, so nothing was tried or sent; proxmox-graph-mail test sends a test mail")
+        return
+    trial = _ask_and_try(answers, make_certificate=make_certificate, cluster=cluster, no_test=no_test)
+    raise typer.Exit(_write_and_test(path, answers.values, trial, no_test=no_test))
 
 
-def _ask_for_all(answers: Answers, *, make_certificate: bool, cluster: bool) -> Answers:
-    """Every value that is needed, from what is known or from the admin."""
-    answers.ask("GRAPH_TENANT_ID", "Directory (tenant) ID")
-    answers.ask("GRAPH_CLIENT_ID", "Application (client) ID")
-    values = answers.values
-    if make_certificate or (not cluster and _asks_for_a_certificate(values)):
-        _certificate(answers, cluster)
-    elif not values.get("GRAPH_CLIENT_CERTIFICATE") and values.get("GRAPH_CREDENTIAL") in (None, "", "secret"):
-        answers.ask("GRAPH_CLIENT_SECRET", "Client secret (its Value; not shown)", hidden=True)
-        answers.ask("CREDENTIAL_EXPIRES", "When it ends, YYYY-MM-DD (empty: unknown)", optional=True)
-    answers.ask("GRAPH_SENDER", "Mailbox to send as")
-    if not values.get("MAIL_TO"):
-        default = facts.known().admin
-        hint = f" (empty: root@pam's, {default})" if default else " (empty: as in /etc/aliases)"
-        answers.ask("MAIL_TO", f"Who gets mail for root{hint}", optional=True)
-    return answers
-
-
-def _write(path: Path, values: dict[str, str], checked: settings.Settings) -> None:
-    """Get a token with these values, and only then write them."""
-    with Connection(checked, None) as connection:
-        try:
-            token = connection.tokens.get()
-        except CredentialError as error:
-            print(f"Entra gives no token: {printable(str(error))}", file=sys.stderr)
-            print(
-                "Nothing was written. Correct the value and run setup again (for another secret: --secret-file).", file=sys.stderr
-            )
-            raise typer.Exit(EX_CONFIG) from None
-    check_object_id(checked.graph_object_id, token)
-    note = "" if "Mail.Send" in token.roles else " (no Mail.Send: fine with RBAC for Applications, otherwise grant it)"
-    print(f"ok: Entra gives a token{note}")
-    settings_file.write(path, values)
-    if str(path) == paths.CLUSTER_SETTINGS:
-        refresh_facts()
-    print(f"ok: wrote {path}")
-
-
-def _test(values: dict[str, str]) -> int:
-    checked = settings.check(values)
-    recipients = address_book(checked).administrators()[0]
-    print(f"A test mail to {', '.join(recipients)}:")
-    status = send_test(recipients, checked.graph_sender)
-    if status:
-        print("proxmox-graph-mail check says more; the settings are kept, and setup can be run again.")
+def _write_and_test(path: Path, values: dict[str, str], trial: Trial, *, no_test: bool) -> int:
+    """The end: the file, a test mail, and what to look at; the exit status."""
+    print(f"ok: {'wrote' if settings_file.write(path, values) else 'unchanged:'} {path}")
+    refresh_facts()  # the cluster's settings may be new
+    status = 0 if no_test else _test(values)
+    if trial.unrestricted:
+        print(UNRESTRICTED.format(sender=values["GRAPH_SENDER"]))
     return status
 
 
 def _target(cluster: bool) -> Path:
-    """The file to write."""
+    """The file to write. Raises UsageError where this host's own file would override what the cluster's says."""
     if not cluster:
         return Path(paths.settings_files()[0])
     if not Path(paths.CLUSTER_SETTINGS).parent.is_dir():
         raise UsageError("this is not a node of a Proxmox cluster: there is no /etc/pve/priv")
+    own = paths.settings_files()[0]
+    shadows = sorted(key for key in settings.values_of(Path(own)) if key.startswith(("GRAPH_", "CREDENTIAL_")))
+    if shadows:
+        raise UsageError(
+            f"{own} on this node sets {', '.join(shadows)}, and that overrides the cluster's settings; take these lines out of "
+            "it, then run setup --cluster again"
+        )
     return Path(paths.CLUSTER_SETTINGS)
 
 
-def _known(path: Path) -> dict[str, str]:
-    """What the file and the environment say already."""
+def _correct(path: Path) -> None:
+    """Show each line of the file that is wrong, and correct it as the admin says. Raises SettingsError."""
+    while problems := settings.problems_of(path):
+        problem = problems[0]
+        if not (problem.line and sys.stdin.isatty()):
+            raise SettingsError(problem.text)
+        print(printable(problem.text))
+        if problem.near and typer.confirm(f"Write {problem.near} instead of {problem.key}?", default=True):
+            settings_file.correct(path, problem.line, problem.key, problem.near)
+        elif typer.confirm("Comment the line out?", default=True):
+            settings_file.correct(path, problem.line, problem.key, "")
+        else:
+            raise SettingsError(problem.text)
+
+
+def _gathered(path: Path, given: dict[str, str]) -> Answers:
+    """What is known. A credential that is given takes the place of another kind's that was there."""
     names = [name.upper() for name in settings.KEYS]
-    return settings.values_of(path) | {name: os.environ[name] for name in names if os.environ.get(name)}
+    given = {name: os.environ[name] for name in names if os.environ.get(name)} | given
+    known = settings.values_of(path)
+    if given.get("GRAPH_CLIENT_SECRET") and not given.get("GRAPH_CLIENT_CERTIFICATE"):
+        known |= dict.fromkeys((*CERTIFICATE_KEYS, "GRAPH_FEDERATED_TOKEN_FILE", "GRAPH_CREDENTIAL"), "")
+        known["CREDENTIAL_EXPIRES"] = known.get("CREDENTIAL_EXPIRES", "") if _same_secret(known, given) else ""
+    elif given.get("GRAPH_CLIENT_CERTIFICATE") and not given.get("GRAPH_CLIENT_SECRET"):
+        known |= dict.fromkeys(("GRAPH_CLIENT_SECRET", "CREDENTIAL_EXPIRES", "GRAPH_CREDENTIAL"), "")
+    return Answers(known | given, set(given))
+
+
+def _same_secret(known: dict[str, str], given: dict[str, str]) -> bool:
+    return known.get("GRAPH_CLIENT_SECRET") == given["GRAPH_CLIENT_SECRET"]
 
 
 def _from_file(path: Path | None) -> dict[str, str]:
@@ -124,6 +150,78 @@ def _from_file(path: Path | None) -> dict[str, str]:
     if path is not None and not path.is_file():
         raise FileError(f"cannot read {printable(str(path))}: no such file")
     return settings.values_of(path) if path is not None else {}
+
+
+def _ask_and_try(answers: Answers, *, make_certificate: bool, cluster: bool, no_test: bool) -> Trial:
+    """Ask for what is missing, and try it; what is refused is asked for again. Raises Exit where it cannot be."""
+    make_certificate = make_certificate or (not cluster and _asks_for_a_certificate(answers.values))
+    while True:
+        checked = _ask_for_all(answers, make_certificate=make_certificate, cluster=cluster)
+        trial = try_out(checked)
+        for sentence in trial.good:
+            print(f"ok: {printable(sentence)}")
+        refusal = trial.refusal
+        if refusal is None:
+            return trial
+        print(printable(refusal.sentence), file=sys.stderr)
+        if not sys.stdin.isatty():
+            if refusal.temporary and (no_test or trial.good):
+                print("warning: written all the same; proxmox-graph-mail check tries it again", file=sys.stderr)
+                return trial
+            print(
+                "Nothing was written. Correct the value and run setup again (for another secret: --secret-file).", file=sys.stderr
+            )
+            raise typer.Exit(EX_CONFIG)
+        if not _again(refusal):
+            return trial
+        answers.reopen(refusal.keys)
+
+
+def _again(refusal: Refusal) -> bool:
+    """Ask and try once more? False: write what there is."""
+    if refusal.keys and not refusal.temporary:
+        print("Correct it; everything else is kept.")
+        return True
+    answer = typer.prompt("Enter tries again, w writes the settings as they are", default="", show_default=False)
+    return str(answer).strip().lower() != "w"
+
+
+def _test(values: dict[str, str]) -> int:
+    """Send a test mail, and say where to look for it."""
+    checked = settings.check(values)
+    recipients = address_book(checked).administrators()[0]
+    print(f"A test mail to {', '.join(recipients)}:")
+    status = send_test(recipients, checked.graph_sender)
+    if status:
+        print("proxmox-graph-mail check says more; the settings are kept, and setup can be run again.")
+    else:
+        print(END)
+    return status
+
+
+def _ask_for_all(answers: Answers, *, make_certificate: bool, cluster: bool) -> settings.Settings:
+    """Every value that is needed, from what is known or from the admin. Raises SettingsError, UsageError."""
+    values = answers.values
+    made = make_certificate and _certificate(answers, cluster)
+    if not values.get("GRAPH_CLIENT_ID") and sys.stdin.isatty():
+        print(NO_APP.format(line=cloud_shell_line(values)))
+        block = pasted()
+        made = made and not block  # who ran the line has uploaded the certificate by it
+        answers.take(block)
+    answers.ask("GRAPH_TENANT_ID", "Directory (tenant) ID")
+    answers.ask("GRAPH_CLIENT_ID", "Application (client) ID")
+    if values.get("GRAPH_CLIENT_CERTIFICATE"):
+        answers.ask("GRAPH_OBJECT_ID", "Object ID of the app registration, for automatic renewal (empty: by hand)", optional=True)
+        if made and sys.stdin.isatty():
+            typer.prompt("Press Enter when the certificate is uploaded", default="", show_default=False)
+    elif values.get("GRAPH_CREDENTIAL") in (None, "", "secret"):
+        answers.ask("GRAPH_CLIENT_SECRET", "Client secret (its Value; not shown)", hidden=True)
+        answers.ask("CREDENTIAL_EXPIRES", "When it ends, YYYY-MM-DD (empty: unknown)", optional=True)
+    answers.ask("GRAPH_SENDER", "Mailbox to send as")
+    _, source, warnings = address_book(settings.check(values | {"MAIL_TO": ""})).administration()
+    hint = "" if warnings else f" (empty: as {source})"
+    answers.ask("MAIL_TO", f"Who gets mail for root{hint}", optional=not warnings)
+    return settings.check(values)
 
 
 def _asks_for_a_certificate(values: dict[str, str]) -> bool:
@@ -135,17 +233,17 @@ def _asks_for_a_certificate(values: dict[str, str]) -> bool:
     return typer.confirm(question, default=False)
 
 
-def _certificate(answers: Answers, cluster: bool) -> None:
-    """A new key and certificate, unless there is one; then wait until it is uploaded."""
+def _certificate(answers: Answers, cluster: bool) -> bool:
+    """A new key and certificate, unless there is one; was it made now?"""
     if cluster:
         text = "make it on one host, copy its .pem to every node, and set GRAPH_CLIENT_CERTIFICATE in the cluster's settings"
         raise UsageError(f"a certificate for the whole cluster: {text}")
-    values = answers.values
-    path = Path(values.get("GRAPH_CLIENT_CERTIFICATE") or paths.CERTIFICATE)
+    path = Path(answers.values.get("GRAPH_CLIENT_CERTIFICATE") or paths.CERTIFICATE)
     public = path.with_suffix(".crt")
     if public == path:
         raise UsageError(f"GRAPH_CLIENT_CERTIFICATE {path} holds key and certificate: its name must end in .pem")
-    if not path.exists():
+    new = not path.exists()
+    if new:
         made = certificate.make(this_host().name)
         settings_file.replace(path, made.pem.decode())
         public.write_bytes(made.public)
@@ -153,10 +251,7 @@ def _certificate(answers: Answers, cluster: bool) -> None:
         print(
             f"Upload {public} (thumbprint {made.thumbprint}) in the app registration under Certificates & secrets, Certificates."
         )
-    values["GRAPH_CLIENT_CERTIFICATE"] = str(path)
-    values["GRAPH_CLIENT_SECRET"] = values["CREDENTIAL_EXPIRES"] = ""  # they go from the file: a certificate knows its own end
-    answers.ask(
-        "GRAPH_OBJECT_ID", "Object ID of the app registration, for automatic renewal (empty: by hand)", optional=True
-    )  # fmt: skip
-    if sys.stdin.isatty():
-        typer.prompt("Press Enter when it is uploaded", default="", show_default=False)
+    # A certificate knows its own end.
+    gone = dict.fromkeys(("GRAPH_CLIENT_SECRET", "CREDENTIAL_EXPIRES", "GRAPH_CREDENTIAL", "GRAPH_FEDERATED_TOKEN_FILE"), "")
+    answers.take(gone | {"GRAPH_CLIENT_CERTIFICATE": str(path)})
+    return new

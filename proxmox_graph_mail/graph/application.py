@@ -73,6 +73,10 @@ class Application:
             if error.http_status != 404:
                 raise
 
+    def try_renewal(self, pem: bytes, der: bytes, now: float) -> None:
+        """Register a certificate (DER) by a proof of the key in `pem`, and remove it again. Raises RequestError, ValueError."""
+        self.remove_key(pem, self.add_key(pem, der, now), now)
+
     def _call(self, verb: str, request: Mapping[str, object], expected: int) -> str:
         try:
             answer = self._graph.call("POST", f"/applications/{self._id}/{verb}", json.dumps(request).encode(), expected=expected)
@@ -87,7 +91,8 @@ class Application:
 def proof(pem: bytes, application: str, now: float) -> str:
     """Signed by the key in `pem`. Raises ValueError if there is none."""
     certificate = x509.load_pem_x509_certificates(pem)[0]
-    thumbprint = certificate.fingerprint(SHA1()).hex()  # noqa: S303 - x5t is SHA-1 by its definition (RFC 7515 4.1.7)
-    signer = JwtAssertionCreator(pem.decode(), algorithm="RS256", sha1_thumbprint=thumbprint)
+    digest = certificate.fingerprint(SHA1())  # noqa: S303 - x5t is SHA-1 by its definition (RFC 7515 4.1.7)
+    x5t = base64.urlsafe_b64encode(digest).decode().rstrip("=")  # without padding (RFC 7515 2); MSAL's own has it
+    signer = JwtAssertionCreator(pem.decode(), algorithm="RS256", headers={"x5t": x5t})
     made = signer.create_normal_assertion(AUDIENCE, application, not_before=int(now), expires_at=int(now) + PROOF_LIFE)
     return made.decode() if isinstance(made, bytes) else str(made)

@@ -169,6 +169,8 @@ THROTTLING = frozenset(
      "ErrorSubmissionQuotaExceeded")
 )  # fmt: skip
 """Codes that every other request would meet too."""
+NO_MAILBOX = frozenset((*(code for code, row in GRAPH.items() if row is _NO_MAILBOX), "MailboxNotEnabledForRESTAPI"))
+"""Codes that say: GRAPH_SENDER is no mailbox that can send."""
 NOT_PERMITTED = ("ErrorAccessDenied", "NoPermissionsInAccessToken")
 """Codes that say: this app lacks the permission for this request."""
 GATEWAY = (500, 502, 504)  # HTTP statuses of a gateway that may have passed the request on, whatever its code says

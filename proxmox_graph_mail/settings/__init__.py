@@ -13,12 +13,12 @@ from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import SettingsError
 from proxmox_graph_mail.files import NAMED_LIMIT, read_plain, replace
 from proxmox_graph_mail.settings.model import Settings
-from proxmox_graph_mail.settings.source import Source, Value, read, read_file
+from proxmox_graph_mail.settings.source import Problem, Source, Value, pairs, read, read_file
 
 __all__ = [
     "KEYS", "Settings", "Source", "alarm_command", "check", "credential_is_hidden", "fault", "files", "load", "load_visible",
-    "remember_alarm_command",
-    "source", "values_of",
+    "problems_of",
+    "remember_alarm_command", "source", "values_in", "values_of",
 ]  # fmt: skip
 
 KEYS = frozenset(Settings.model_fields)  # every key, in lower case
@@ -63,8 +63,18 @@ def values_of(path: Path) -> dict[str, str]:
     """The keys (upper case) that a file sets. Raises SettingsError."""
     source = read_file(str(path), KEYS)
     if source.problems:
-        raise SettingsError(source.problems[0])
+        raise SettingsError(source.problems[0].text)
     return {key.upper(): value.text for key, value in source.values.items()}
+
+
+def values_in(text: str) -> dict[str, str]:
+    """The keys (upper case) in lines of KEY=value; what else is there is passed over."""
+    return {key.upper(): value for key, value in pairs(text) if key in KEYS and value}
+
+
+def problems_of(path: Path) -> tuple[Problem, ...]:
+    """What is wrong with a settings file's lines."""
+    return read_file(str(path), KEYS).problems
 
 
 def alarm_command() -> str:
@@ -107,7 +117,7 @@ def files(settings: Settings | None = None) -> tuple[Path, ...]:
 def _checked(given: Source) -> Settings:
     """Each value, and those that must not be the same."""
     if given.problems:
-        raise SettingsError(given.problems[0])
+        raise SettingsError(given.problems[0].text)
     try:
         settings = Settings(source=given)  # type: ignore[call-arg]  # what its one source reads
     except ValidationError as error:

@@ -33,11 +33,22 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file or a credential: a sentence; where one line is, its number (from 1), its key, and the key that
+    was probably meant."""
+
+    text: str
+    line: int = 0
+    key: str = ""
+    near: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Keys, in lower case, with their values; and what is wrong with the places they were read from, a sentence each."""
+    """Keys, in lower case, with their values; and what is wrong with the places they were read from."""
 
     values: Mapping[str, Value]
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def place(self, key: str) -> str:
         """What sets a key (lower case); where nothing does, where it would be looked for."""
@@ -56,12 +67,12 @@ def read(known: Collection[str], environment: Mapping[str, str] = os.environ, gi
     """What environment, credentials and files say of the `known` keys (lower case). `given` (upper case) takes the files'
     place."""
     values = {name.lower(): Value(text, ENVIRONMENT) for name, text in environment.items() if name.lower() in known and text}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for key, path in _credentials(known, environment.get("CREDENTIALS_DIRECTORY", "")):
         try:
             text = files.read_named(path).decode("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
+            problems.append(Problem(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"))
             continue
         if text:
             values.setdefault(key, Value(text, str(path), str(path)))
@@ -82,30 +93,35 @@ def read_file(path: str, known: Collection[str]) -> Source:
     except (FileNotFoundError, NotADirectoryError):
         return Source({})
     except OSError as error:
-        return Source({}, (f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640",))
+        text = f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
+        return Source({}, (Problem(text),))
     except UnicodeDecodeError as error:
-        return Source({}, (f"{shown} is not UTF-8 text (byte {error.start})",))
+        return Source({}, (Problem(f"{shown} is not UTF-8 text (byte {error.start})"),))
     values: dict[str, Value] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for binding in parse_stream(StringIO(text)):
         line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
         place = f"{shown}, line {line}"
-        key = (binding.key or "").lower()
+        name = binding.key or ""
+        key = name.lower()
         if binding.error:
-            problems.append(f"{place}: not of the form KEY=value")
+            problems.append(Problem(f"{place}: not of the form KEY=value", line))
         elif key in values:
-            problems.append(f"{place}: {binding.key} is set a second time (first in {values[key].place.rpartition(', ')[2]})")
+            first = values[key].place.rpartition(", ")[2]
+            problems.append(Problem(f"{place}: {name} is set a second time (first in {first})", line, name))
         elif key in known:
             values[key] = Value(binding.value or "", place, shown)
-        elif binding.key and (_OURS.fullmatch(binding.key) or difflib.get_close_matches(key, known, 1, LIKENESS)):
-            problems.append(f"{place}: {binding.key}: unknown key{_nearest(key, known)}")
+        elif name and (_OURS.fullmatch(name) or difflib.get_close_matches(key, known, 1, LIKENESS)):
+            near = "".join(difflib.get_close_matches(key, known, 1)).upper()
+            hint = f"did you mean {near}?" if near else "proxmox-graph-mail.conf(5) has the list"
+            problems.append(Problem(f"{place}: {name}: unknown key; {hint}", line, name, near))
     return Source({key: value for key, value in values.items() if value.text}, tuple(problems))
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Keys, in lower case, and values of dotenv's lines."""
+    return [(binding.key.lower(), (binding.value or "").strip()) for binding in parse_stream(StringIO(text)) if binding.key]
 
 
 def _credentials(known: Collection[str], directory: str) -> list[tuple[str, Path]]:
     return [(key, path) for key in known if directory and (path := Path(directory) / key).is_file()]
-
-
-def _nearest(key: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {near[0].upper()}?" if near else "; proxmox-graph-mail.conf(5) has the list"

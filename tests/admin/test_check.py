@@ -29,7 +29,7 @@ def test_when_all_is_well(online: Host, sandbox: Sandbox) -> None:
     online.config.chmod(0o640)
     found = findings(online)
     bad = {name: one for name, one in found.items() if one["state"] != "ok"}
-    assert set(bad) <= {"expiry", "sendmail", "tls", "units"}, bad  # the stand-in's CA is none of Microsoft's
+    assert set(bad) <= {"expiry", "sendmail", "tls", "units", "scope"}, bad  # the stand-in's CA is none of Microsoft's
     assert "TLS is inspected between here and Microsoft" in found["tls"]["remedy"]
     assert "GRAPH_CLIENT_SECRET" in found["settings"]["text"]
     assert str(online.config) in found["settings"]["text"]
@@ -88,13 +88,29 @@ def test_what_needs_a_broken_step_is_not_tried(online: Host, sandbox: Sandbox) -
     assert "queue" in found
 
 
-def test_a_missing_permission_names_rbac_and_the_mailbox_fails(online: Host, sandbox: Sandbox) -> None:
-    """The token's roles alone say nothing for certain."""
-    sandbox.control(roles=[])
+def test_an_unrestricted_app_is_a_warning_and_rbac_is_none(online: Host, sandbox: Sandbox) -> None:
+    """With Mail.Send of Entra's it may send as everybody; with RBAC Exchange decides, and without either the mailbox fails."""
+    assert "may send as every mailbox" in (scope := findings(online)["scope"])["text"]
+    assert (scope["state"], "entra rbac" in scope["remedy"]) == ("warn", True)
+    sandbox.control(roles=[], scope=["pve@example.com"])
     found = findings(online)
-    assert found["token"]["state"] == "warn"
-    assert "RBAC for Applications" in found["token"]["remedy"]
+    assert (found["token"]["state"], found["scope"]["state"], found["mailbox"]["state"]) == ("ok", "ok", "ok")
+    sandbox.control(scope=[])
+    found = findings(online)
     assert found["mailbox"]["state"] == "fail"
+    assert "RBAC scope" in found["mailbox"]["text"]
+
+
+def test_it_is_tried_whether_the_app_may_send_as_somebody_else(online: Host, sandbox: Sandbox) -> None:
+    """Refused is ok, allowed fails, a mailbox that does not exist proves nothing; nobody gets anything."""
+    sandbox.control(mailboxes=["pve@example.com", "ceo@example.com"])
+    found = findings(online, "--not-as", "ceo@example.com")["not as"]
+    assert (found["state"], found["text"]) == ("fail", "the app may send as ceo@example.com")
+    assert findings(online, "--not-as", "nobody@example.com")["not as"]["state"] == "warn"
+    sandbox.control(roles=[], scope=["pve@example.com"])
+    assert findings(online, "--not-as", "ceo@example.com")["not as"]["state"] == "ok"
+    assert not sandbox.accepted()
+    assert online.admin("check", "--not-as", "ceo").returncode == 64
 
 
 def test_files_that_everybody_may_read_and_a_queue_that_does_not_move(online: Host) -> None:

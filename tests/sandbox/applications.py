@@ -32,7 +32,7 @@ def _proof_problem(world: World, proof: str) -> str:
     try:
         header = jwt.get_unverified_header(proof)
         by_x5t = {base64.urlsafe_b64encode(hashlib.sha1(der).digest()).decode().rstrip("="): der for der in world.keys.values()}
-        der = by_x5t.get(str(header.get("x5t", "")).rstrip("="))
+        der = by_x5t.get(str(header.get("x5t", "")))
         if der is None:
             return "the proof is signed by no key of the application"
         public = x509.load_der_x509_certificate(der).public_key()

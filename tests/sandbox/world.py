@@ -91,6 +91,7 @@ class World:
     mailboxes: set[str] = field(default_factory=lambda: {"pve@example.com"})
     refused: set[str] = field(default_factory=set)  # addresses that Exchange does not take, though they look like some
     roles: list[str] = field(default_factory=lambda: ["Mail.Send"])
+    scope: list[str] = field(default_factory=list)  # mailboxes that Exchange's RBAC lets the app use, in lower case
     token_life: int = 3599
     latency: float = 0.0
     faults: list[Fault] = field(default_factory=list)
