@@ -28,6 +28,7 @@ INSIDE = {
     "settings": {"settings", "errors", "files", "paths"},
     "graph": {"graph", "message", "rfc822", "host", "errors", "files", "log"},
     "proxmox": {"proxmox"} | BASE,
+    "migration": {"migration", "proxmox", "paths"},
     "root_mail": {"root_mail", "spool", "rfc822", "message", "proxmox", "host"} | BASE,
     "watch": {"watch", "spool", "proxmox", "host"} | BASE,
     "delivery": {"delivery", "graph", "message", "rfc822", "spool", "root_mail", "host"} | BASE,

@@ -15,7 +15,8 @@ from proxmox_graph_mail.errors import EX_OK, UsageError
 VERBS = {
     "setup": "setup:setup", "check": "check:check", "test": "test:send_one", "status": "commands:status", "log": "log:log",
     "queue": "queue:app", "preview": "preview:preview", "route": "route:route", "explain": "explain:explain",
-    "target": "target:app", "alarm": "alarm:app", "entra": "entra:entra", "rotate": "rotate:rotate", "run": "commands:run",
+    "target": "target:app", "migrate": "migrate:migrate", "alarm": "alarm:app",
+    "entra": "entra:entra", "rotate": "rotate:rotate", "run": "commands:run",
     "deliver": "deliver:deliver",
 }  # fmt: skip
 """Verb → module of this package and what in it: a function, or (`app`) a group of verbs. In the order of --help."""

@@ -194,6 +194,13 @@ def host() -> Iterator[Finding]:
         yield from _watch()
 
 
+def migration() -> Iterator[Finding]:
+    """Does Proxmox still send by SMTP to Microsoft?"""
+    if targets := facts.known().microsoft_targets:
+        text = f"Proxmox's smtp target {', '.join(targets)} leads to Microsoft, which turns basic SMTP AUTH off"
+        yield Finding("migration", WARN, text, "proxmox-graph-mail migrate")
+
+
 def _watch() -> Iterator[Finding]:
     """Does the watch look, and what does it say?"""
     if said := watch_alarm.given():
@@ -223,7 +230,7 @@ def all_findings(*, offline: bool, not_as: str = "") -> Iterator[Finding]:
                 yield finding
             if FAIL in seen and look is not names:  # what comes next would only wait for the same (a proxy may know the names)
                 break
-    for always in (queue, last_success, host):
+    for always in (queue, last_success, host, migration):
         yield from _guarded(always.__name__, always())
 
 

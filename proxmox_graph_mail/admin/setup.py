@@ -19,6 +19,7 @@ from proxmox_graph_mail.admin import settings_file
 from proxmox_graph_mail.admin.ask import Answers, pasted, secret_from
 from proxmox_graph_mail.admin.connection import address_book
 from proxmox_graph_mail.admin.entra import cloud_shell_line
+from proxmox_graph_mail.admin.migrate import anything_stops
 from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.admin.test import send_test
 from proxmox_graph_mail.admin.trial import Refusal, Trial, try_out
@@ -43,6 +44,7 @@ Look for it: in the inbox, and in the junk folder. If it is in neither, Graph to
 trace."""
 UNRESTRICTED = """\
 This app may send as every mailbox of the tenant. To restrict it to {sender}: proxmox-graph-mail entra rbac"""
+MIGRATE = "Something on this host still signs in to Microsoft's SMTP: proxmox-graph-mail migrate shows what, and moves it."
 NOTHING_WRITTEN = "Nothing was written. Correct the value and run setup again (for another secret: --secret-file)."
 CERTIFICATE_KEYS = ("GRAPH_CLIENT_CERTIFICATE", "GRAPH_OBJECT_ID")
 
@@ -94,6 +96,8 @@ def _write_and_test(path: Path, values: dict[str, str], trial: Trial, *, no_test
     status = 0 if no_test else _test(values)
     if trial.unrestricted:
         print(UNRESTRICTED.format(sender=values["GRAPH_SENDER"]))
+    if anything_stops():
+        print(MIGRATE)
     return status
 
 

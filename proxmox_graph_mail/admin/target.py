@@ -121,11 +121,11 @@ def test(name: Name) -> None:
     leg = Leg()
     system.test(name)
     leg.passed("Proxmox ran the test")
-    raise typer.Exit(follow(since=begun, leg=leg, matching=_is_test))
+    raise typer.Exit(follow(since=begun, leg=leg, matching=is_test))
 
 
-def _is_test(row: dict[str, Any]) -> bool:
-    """Proxmox's test notification is of root, or of the backup server's user, and says so in its subject."""
+def is_test(row: dict[str, Any]) -> bool:
+    """Is this the outcome of a test notification? It is of root, or of the backup server's user, and says so in its subject."""
     return "test" in str(row.get("subject", "")).lower()
 
 

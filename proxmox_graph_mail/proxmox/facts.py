@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from proxmox_graph_mail import files, log, paths
+from proxmox_graph_mail.proxmox.microsoft import smtp_targets
 
 LIMIT = 3.0  # seconds that reading may take
 FORWARD_PROGRAMS = ("/usr/libexec/proxmox-mail-forward", "/usr/bin/proxmox-mail-forward")
@@ -36,7 +37,8 @@ _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
 class Facts(NamedTuple):
     """`products` are pve and pbs; `admin` is root@pam's address and `admin_source` the file that says so; `email_from` the
     sender that Proxmox gives its notifications; `forward_program` the proxmox-mail-forward that is there and can be run by our
-    unit, `forward_file_pipes` whether /root/.forward pipes into it, `forward_addresses` the addresses in that file."""
+    unit, `forward_file_pipes` whether /root/.forward pipes into it, `forward_addresses` the addresses in that file;
+    `microsoft_targets` the smtp targets that lead to Microsoft."""
 
     products: tuple[str, ...] = ()
     admin: str = ""
@@ -47,6 +49,7 @@ class Facts(NamedTuple):
     forward_program: str = ""
     forward_file_pipes: bool = False
     forward_addresses: tuple[str, ...] = ()
+    microsoft_targets: tuple[str, ...] = ()
 
 
 def known() -> Facts:
@@ -76,7 +79,7 @@ def refresh(limit: float = LIMIT) -> bool:
         # The cluster's file system is not mounted (pmxcfs is down, or not yet up): what it said last holds.
         facts = Facts(**gathered["facts"])._replace(
             products=tuple(dict.fromkeys((*old.products, *gathered["facts"]["products"]))), admin=old.admin, cluster=old.cluster,
-            admin_source=old.admin_source, email_from=old.email_from, nodes=old.nodes,
+            admin_source=old.admin_source, email_from=old.email_from, nodes=old.nodes, microsoft_targets=old.microsoft_targets,
         )  # fmt: skip
     else:
         facts = Facts(**gathered["facts"])
@@ -169,6 +172,7 @@ def _pve(root: str) -> dict[str, Any]:
         "admin": admin, "admin_source": "/etc/pve/user.cfg" if admin else "", "cluster": cluster, "nodes": nodes,
         "email_from": _option(_lines(f"{root}/etc/pve/datacenter.cfg"), "email_from"),
         "settings": _text(f"{root}{paths.CLUSTER_SETTINGS}"),
+        "microsoft_targets": smtp_targets(_lines(f"{root}/etc/pve/notifications.cfg")),
     }  # fmt: skip
 
 
@@ -177,6 +181,7 @@ def _pbs(root: str) -> dict[str, Any]:
     return {
         "admin": admin, "admin_source": "/etc/proxmox-backup/user.cfg" if admin else "",
         "email_from": _option(_lines(f"{root}/etc/proxmox-backup/node.cfg"), "email-from"),
+        "microsoft_targets": smtp_targets(_lines(f"{root}/etc/proxmox-backup/notifications.cfg")),
     }  # fmt: skip
 
 

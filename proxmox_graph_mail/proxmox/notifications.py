@@ -21,15 +21,23 @@ COMMENT = "through Microsoft 365, by proxmox-graph-mail"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target: `to` its addresses and users, `sender` its from-address (empty: Proxmox's default), `server` an smtp target's."""
+    """A target: `addresses` and `users` get its mail, `sender` is its from-address (empty: Proxmox's default), `server` and
+    `user` are an smtp target's."""
 
     name: str
     kind: str
-    to: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     sender: str = ""
     server: str = ""
+    user: str = ""
     disabled: bool = False
     comment: str = ""
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """Its addresses and users."""
+        return (*self.addresses, *self.users)
 
     def reaches_us(self) -> bool:
         """Does what it sends come to this host's sendmail, or its SMTP socket?"""
@@ -70,10 +78,11 @@ class Notifications:
             if kind in ("sendmail", "smtp"):
                 endpoints = self._list(f"endpoints/{kind}", ("endpoint", kind))
                 details = next((one for one in endpoints if one.get("name") == name), entry)
-            to = (*_words(details.get("mailto")), *_words(details.get("mailto-user")))
-            sender, server = str(details.get("from-address", "")), str(details.get("server", ""))
-            disabled, comment = bool(details.get("disable", False)), str(details.get("comment", ""))
-            listed.append(Target(name, kind, to, sender, server, disabled, comment))
+            addresses, users = _words(details.get("mailto")), _words(details.get("mailto-user"))
+            keys = ("from-address", "server", "username", "comment")
+            sender, server, user, comment = (str(details.get(key, "")) for key in keys)
+            disabled = bool(details.get("disable", False))
+            listed.append(Target(name, kind, addresses, users, sender, server, user, disabled, comment))
         return sorted(listed, key=lambda target: target.name)
 
     def matchers(self) -> list[Matcher]:
@@ -95,6 +104,15 @@ class Notifications:
     def add_matcher(self, name: str, target: str) -> None:
         """Make a matcher that leads everything to a target."""
         self._change("create", "matchers", ("matcher",), name, ["--target", target, "--comment", COMMENT])
+
+    def lead(self, matcher: str, targets: Sequence[str]) -> None:
+        """Let a matcher lead to these targets."""
+        self._change("set", "matchers", ("matcher",), matcher, _options("target", targets))
+
+    def disable_smtp(self, name: str, *, disabled: bool) -> None:
+        """Let an smtp target rest, or work again; its password stays where it is."""
+        value = str(int(disabled)) if self._kind == "pve" else str(disabled).lower()
+        self._change("set", "endpoints/smtp", ("endpoint", "smtp"), name, ["--disable", value])
 
     def remove(self, name: str) -> None:
         """Remove a sendmail target."""
@@ -124,13 +142,14 @@ class Notifications:
             raise ProxmoxError(f"{' '.join(command)} did not print JSON") from None
 
     def _change(self, verb: str, path: str, words: Sequence[str], name: str, options: Sequence[str]) -> None:
-        if self._kind == "pve":
-            base = f"/cluster/notifications/{path}"
-            _run(
-                ["pvesh", "create", base, "--name", name, *options] if verb == "create" else ["pvesh", "delete", f"{base}/{name}"]
-            )
-        else:
+        """`verb` is pvesh's: create, set or delete."""
+        if self._kind == "pbs":
+            verb = "update" if verb == "set" else verb
             _run(["proxmox-backup-manager", "notification", *words, verb, name, *options])
+        elif verb == "create":
+            _run(["pvesh", "create", f"/cluster/notifications/{path}", "--name", name, *options])
+        else:
+            _run(["pvesh", verb, f"/cluster/notifications/{path}/{name}", *options])
 
 
 def _options(name: str, values: Sequence[str]) -> list[str]:

@@ -177,6 +177,18 @@ def change(product: Product, kind: str, verb: str, name: str, values: Section) -
         if kind == "sendmail" and not (values.get("mailto") or values.get("mailto-user")):
             fail("400 Parameter verification failed.\nmust at least provide one recipient")
         sections[name] = {"type": kind, "origin": "user-created", **values}
+    elif verb in ("set", "update"):
+        if name not in sections or sections[name]["type"] != kind:
+            fail(f"404: {kind} '{name}' does not exist")
+        if "disable" in values:
+            if values["disable"] not in (("0", "1") if product is PVE else ("true", "false")):
+                fail("400 Parameter verification failed.\ndisable: type check ('boolean') failed")
+            values["disable"] = values["disable"] in ("1", "true")
+        for one in values.get("target", []):
+            if one not in sections or sections[one]["type"] == "matcher":
+                fail(f"400 Parameter verification failed.\ntarget: endpoint '{one}' does not exist")
+        sections[name] |= values
+        sections[name]["origin"] = "modified-builtin" if name in BUILT_IN else "user-created"
     else:
         if name not in sections:
             fail(f"404: endpoint '{name}' does not exist")

@@ -1,0 +1,1 @@
+"""What sends mail by another way."""
