@@ -3,6 +3,7 @@
 import typer
 
 from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.admin.group import Group
 from proxmox_graph_mail.admin.privileges import become_service_user
 from proxmox_graph_mail.errors import EX_OK, EX_UNAVAILABLE, SettingsError
 from proxmox_graph_mail.files import read_beginning
@@ -12,7 +13,7 @@ from proxmox_graph_mail.proxmox import system
 from proxmox_graph_mail.settings import alarm_command
 from proxmox_graph_mail.spool.store import Spool
 
-app = typer.Typer(help="ALARM_COMMAND, which is told when no mail leaves the host.", no_args_is_help=True)
+app = typer.Typer(help="ALARM_COMMAND, which is told when no mail leaves the host.", no_args_is_help=True, cls=Group)
 LIMIT = 4000  # bytes of what the watch says
 FAILED = 1  # while an alarm lasts, so that the unit is a failed one
 

@@ -28,7 +28,7 @@ def main() -> None:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
     except MailError as error:
-        sys.stderr.write(f"proxmox-graph-mail: {log.printable(error.sentence)}\n")
+        _complain(error.sentence)
         status = error.status
     except BrokenPipeError:
         status = 1
@@ -53,6 +53,12 @@ def main() -> None:
     except OSError:  # whoever read it has enough, or its disk is full; nothing is left to be flushed into it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(status)
+
+
+def _complain(sentence: str) -> None:
+    from proxmox_graph_mail.admin.screen import folded  # where all goes well, it is not needed
+
+    sys.stderr.write(folded(f"proxmox-graph-mail: {log.printable(sentence)}", hang=2, stream=sys.stderr) + "\n")
 
 
 def _occupy() -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from proxmox_graph_mail.admin.finding import FAIL, OK, WARN, Finding
 from proxmox_graph_mail.admin.findings import all_findings
 from proxmox_graph_mail.admin.privileges import become_service_user, refresh_facts
+from proxmox_graph_mail.admin.screen import folded
 from proxmox_graph_mail.errors import SpoolError, UsageError
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.recipients import is_address
@@ -50,7 +51,8 @@ def check(
         listed.append(finding)
         if not as_json:
             text = f"{finding.text}{f': {finding.remedy}' if finding.remedy else ''}"
-            line = Text.assemble((f"{finding.state:<5}", _COLOURS[finding.state]), f" {finding.name:<13} ", printable(text))
+            line = Text(folded(printable(text), begin=f"{finding.state:<5} {finding.name:<13} "))
+            line.stylize(_COLOURS[finding.state], 0, len(finding.state))
             console.print(line)
     if as_json:
         print(json.dumps([asdict(finding) for finding in listed], indent=1))

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import click
 import typer
-from typer.core import TyperGroup
 
 from proxmox_graph_mail import __version__
+from proxmox_graph_mail.admin.group import Group
 from proxmox_graph_mail.errors import EX_OK, UsageError
 
 VERBS = {
@@ -22,7 +22,7 @@ VERBS = {
 """Verb → module of this package and what in it: a function, or (`app`) a group of verbs. In the order of --help."""
 
 
-class _Verbs(TyperGroup):
+class _Verbs(Group):
     """The verbs as click wants them, each loaded when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,6 +45,7 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     help="Sends this host's mail through Microsoft 365.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
 

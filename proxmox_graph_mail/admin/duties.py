@@ -17,13 +17,16 @@ from typing import Any
 
 from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail.admin.connection import address_book, ends
+from proxmox_graph_mail.admin.screen import local
 from proxmox_graph_mail.delivery import credential_end
-from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.delivery.record import SUBJECT_LIMIT, Record
 from proxmox_graph_mail.errors import MailError
 from proxmox_graph_mail.host import login_name, this_host
+from proxmox_graph_mail.message.charset import raw_header, unfolded
 from proxmox_graph_mail.proxmox import facts
+from proxmox_graph_mail.rfc822.header import fields
 from proxmox_graph_mail.settings import Settings, load, source
-from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope
 from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.spool.usage import daily_recipients, refused_lately
 from proxmox_graph_mail.submission import mailq
@@ -32,6 +35,8 @@ from proxmox_graph_mail.submission.intake import store
 WAITING = 86400.0  # seconds in the queue after which a message is reported
 FAILED = 3600.0  # seconds after which one that failed is: whoever sent it may be looking at it now
 SHOWN = 50
+LISTED = "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report."
+HEADER_LIMIT = 64 << 10  # bytes of a message that are read for its subject
 LOOKED_AT = 500  # messages of the queue, and of failed/, that the report counts: the oldest
 
 
@@ -75,7 +80,8 @@ class Duties:
         if not ended:
             host = this_host().name
             remedy = credential_end.REMEDIES.get(settings.graph_credential, "Renew it.\n")
-            body = f"On {host} {text}. After that no mail leaves this host: no backup report, no alarm.\n\n{remedy}"
+            app = f"The app registration: client ID {settings.graph_client_id}, tenant {settings.graph_tenant_id}.\n"
+            body = f"On {host} {text}. After that no mail leaves this host: no backup report, no alarm.\n\n{app}{remedy}"
             self._submit(settings, f"{host}: {text}", body)
         return logged | {"expiry": mark}
 
@@ -94,8 +100,25 @@ class Duties:
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
         title = f"{mailq.messages(len(rows))} not sent" if rows else "users' mail was refused or removed"
-        self._submit(settings, f"{host}: {title}", "\n".join([*_listed(rows, host, len(listing)), *notes, ""]))
+        self._submit(settings, f"{host}: {title}", "\n".join([*self._listed(rows, host, len(listing)), *notes, ""]))
         return {"report": today, "expired": []}
+
+    def _listed(self, rows: list[dict[str, Any]], host: str, seen: int) -> list[str]:
+        """The messages that were not sent, in lines."""
+        if not rows:
+            return []
+        lines = [f"Not sent on {host}: {mailq.messages(len(rows))} that failed, are held, or have waited over a day.", ""]
+        for row in rows[:SHOWN]:
+            subject = subject_of(self._spool, row["id"], failed=row["state"] == "failed")
+            arrived = local(arrival(row["id"]))
+            lines += [
+                subject or "(no subject)",
+                f"    {row['id']}  {row['state']}  {arrived}  for {', '.join(row['recipients'][:3])}",
+                f"    {row['reason']}",
+            ]
+        if len(rows) > SHOWN:
+            lines.append(f"and {'at least ' if seen >= LOOKED_AT else ''}{len(rows) - SHOWN} more")
+        return [*lines, "", LISTED, ""]
 
     def _submit(self, settings: Settings, subject: str, body: str) -> None:
         """Into the queue, for the administrator."""
@@ -108,19 +131,16 @@ class Duties:
         store(self._spool, envelope, [message.encode("utf-8", "replace")], quota=False)
 
 
-def _listed(rows: list[dict[str, Any]], host: str, seen: int) -> list[str]:
-    """The messages that were not sent, in lines."""
-    if not rows:
-        return []
-    lines = [f"Not sent on {host}: {mailq.messages(len(rows))} that failed, are held, or have waited over a day.", ""]
-    for row in rows[:SHOWN]:
-        lines += [
-            f"{row['id']}  {row['state']:<8}  {row['arrived']}  for {', '.join(row['recipients'][:3])}",
-            f"    {row['reason']}",
-        ]
-    if len(rows) > SHOWN:
-        lines.append(f"and {'at least ' if seen >= LOOKED_AT else ''}{len(rows) - SHOWN} more")
-    return [*lines, "", "proxmox-graph-mail queue show ID tells more; queue retry ID, or queue remove ID, stops this report.", ""]
+def subject_of(spool: Spool, queue_id: str, *, failed: bool) -> str:
+    """A message's subject, on one line and printable; empty if it has none, or cannot be read."""
+    try:
+        with open(spool.open(queue_id, failed=failed), "rb") as file:
+            file.readline(LINE_LIMIT)
+            header = fields(file.read(HEADER_LIMIT))
+    except (OSError, MailError):
+        return ""
+    subject = next((value for name, value in header if name.lower() == b"subject"), b"")
+    return log.printable(unfolded(raw_header(subject)))[:SUBJECT_LIMIT]
 
 
 def _refused(spool: Spool, now: float) -> list[str]:

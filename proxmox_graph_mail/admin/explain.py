@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from proxmox_graph_mail.errors import DataError
+from proxmox_graph_mail.errors import DataError, UsageError
 from proxmox_graph_mail.graph.codes import ENTRA, GRAPH
 from proxmox_graph_mail.graph.outcome import Status
 from proxmox_graph_mail.log import printable
@@ -19,18 +19,26 @@ _WORDS = {
 }
 
 
-def explain(code: Annotated[str, typer.Argument(metavar="CODE", show_default=False)]) -> None:
+def explain(
+    code: Annotated[str, typer.Argument(metavar="CODE", show_default=False)] = "",
+    list_: Annotated[bool, typer.Option("--list", help="List every code that is known.")] = False,
+) -> None:
     """Say what a code of Graph or Entra means, what becomes of the mail, and what to do.
 
     Example: proxmox-graph-mail explain AADSTS7000215
     """
+    known = [*GRAPH, *(f"AADSTS{number}" for number in ENTRA)]
+    if list_:
+        print("\n".join(known))
+        return
+    if not code:
+        raise UsageError("explain needs a CODE; explain --list lists them")
     digits = code.upper().removeprefix("AADSTS").strip(": ")
     row = ENTRA.get(int(digits)) if digits.isdecimal() and len(digits) < 9 else None
     graph = {name.lower(): row for name, row in GRAPH.items()}
     row = row or graph.get(code.lower())
     if row is None:
-        names = [*GRAPH, *(f"AADSTS{number}" for number in ENTRA)]
-        near = difflib.get_close_matches(code, names, 1)
+        near = difflib.get_close_matches(code, known, 1)
         hint = f"did you mean {near[0]}?" if near else "https://login.microsoftonline.com/error looks AADSTS codes up"
         raise DataError(f"{printable(code)[:80]}: not a code that this program knows; {hint}")
     print(f"{row.meaning[0].upper()}{row.meaning[1:]}.")

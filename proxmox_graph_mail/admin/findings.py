@@ -15,6 +15,7 @@ from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.admin import rights
 from proxmox_graph_mail.admin.connection import Connection, address_book, credential_fault, credential_of, ends
 from proxmox_graph_mail.admin.finding import FAIL, OK, WARN, Finding
+from proxmox_graph_mail.admin.screen import local
 from proxmox_graph_mail.admin.state import STATES
 from proxmox_graph_mail.admin.state import queue as counted
 from proxmox_graph_mail.delivery import credential_end
@@ -110,6 +111,17 @@ def credential(settings: Settings) -> Iterator[Finding]:
     yield Finding("expiry", state, text, "proxmox-graph-mail rotate" if state != OK else "")
 
 
+def alarm_command(settings: Settings) -> Iterator[Finding]:
+    """Are the programs of ALARM_COMMAND there?"""
+    if not settings.alarm_command:
+        return
+    if missing := system.missing_programs(settings.alarm_command):
+        text = f"ALARM_COMMAND calls {', '.join(missing)}, which this host does not have"
+        yield Finding("alarm", FAIL, text, "install it, or change ALARM_COMMAND; then proxmox-graph-mail alarm test")
+    else:
+        yield Finding("alarm", OK, "ALARM_COMMAND's programs are there; proxmox-graph-mail alarm test tries it")
+
+
 def names(settings: Settings) -> Iterator[Finding]:
     """DNS, and the proxy."""
     cloud = credential_of(settings).cloud
@@ -173,7 +185,7 @@ def queue() -> Iterator[Finding]:
 def last_success() -> Iterator[Finding]:
     """When Graph last took a mail."""
     times = [row["time"] for row in Record(Path(paths.state())).read() if row["state"] == "sent" and not row["relay"]]
-    text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(times[-1])) if times else "none on record"
+    text = local(times[-1]) if times else "none on record"
     yield Finding("last success", OK, text)
 
 
@@ -212,7 +224,7 @@ def _watch() -> Iterator[Finding]:
 
 
 ONLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (names, connections, rights.token, rights.mailbox)
-OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, administrator, credential)
+OFFLINE: tuple[Callable[[Settings], Iterator[Finding]], ...] = (file_modes, administrator, credential, alarm_command)
 
 
 def all_findings(*, offline: bool, not_as: str = "") -> Iterator[Finding]:

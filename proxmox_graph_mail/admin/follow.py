@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from proxmox_graph_mail import paths
+from proxmox_graph_mail.admin.screen import put
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
-from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import suspended
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.watch import Watch
@@ -27,7 +27,7 @@ class Leg:
     def passed(self, what: str) -> float:
         """Print what has been reached, and the seconds it took since the beginning."""
         seconds = time.monotonic() - self._begun
-        print(printable(f"{seconds:6.2f} s  {what}"))
+        put(what, begin=f"{seconds:6.2f} s  ")
         return seconds
 
 
@@ -49,7 +49,7 @@ def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool]
                     leg.passed(told)
                     said = told
                 if state == "held":
-                    print("It is kept, and sent once that is fixed. To find the cause: proxmox-graph-mail check")
+                    put("It is kept, and sent once that is fixed. To find the cause: proxmox-graph-mail check")
                     return EX_TEMPFAIL
             if (left := end - time.monotonic()) <= 0:
                 break
@@ -57,7 +57,7 @@ def follow(*, since: float, leg: Leg, matching: Callable[[dict[str, Any]], bool]
     finally:
         watch.close()
     waiting = "It is still being tried" if said else "No such mail reached the queue, or the queue runner is not sending"
-    print(f"{waiting}; look at mailq, and at journalctl -t proxmox-graph-mail/runner.")
+    put(f"{waiting}; look at mailq, and at journalctl -t proxmox-graph-mail/runner.")
     return EX_TEMPFAIL
 
 
@@ -74,7 +74,7 @@ def _told(outcome: dict[str, Any], leg: Leg) -> int:
     detail = f" ({outcome['reason']})" if outcome["reason"] else ""
     if outcome["state"] == "failed":
         leg.passed(f"{outcome['id']} failed{detail}")
-        print(f"It is kept: proxmox-graph-mail queue show {outcome['id']}")
+        put(f"It is kept: proxmox-graph-mail queue show {outcome['id']}")
         return EX_UNAVAILABLE
     request_id = f", request-id {outcome['request_id']}" if outcome["request_id"] else ""
     leg.passed(

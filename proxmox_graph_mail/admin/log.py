@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from proxmox_graph_mail import paths
+from proxmox_graph_mail.admin.screen import local, put
 from proxmox_graph_mail.delivery.record import Record
-from proxmox_graph_mail.errors import PrivilegeError, UsageError
-from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.errors import DataError, PrivilegeError, UsageError
+from proxmox_graph_mail.log import duration, printable
 from proxmox_graph_mail.submission.mailq import stamp
 
 _AGE = re.compile(r"(\d{1,5})([mhdw])")
@@ -22,6 +23,7 @@ STATES = ("sent", "deferred", "held", "failed")
 
 
 def log(
+    queue_id: Annotated[str, typer.Argument(metavar="[ID]", show_default=False)] = "",
     to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Only mail for addresses that contain this.")] = "",
     state: Annotated[str, typer.Option("--state", help="Only this outcome: sent, deferred, held or failed.")] = "",
     since: Annotated[
@@ -32,28 +34,57 @@ def log(
 ) -> None:
     """Show what became of the mail of the last weeks: each outcome with its time, recipients, subject and reason.
 
-    Example: proxmox-graph-mail log --state failed --since 7d
+    With a queue ID: that mail's whole history. Example: proxmox-graph-mail log --state failed --since 7d
     """
     if state and state not in STATES:
         raise UsageError(f"{printable(state)}: an outcome is one of {', '.join(STATES)}")
     begin = _begin(since) if since else 0.0
-    try:
-        outcomes = Record(Path(paths.state())).read()
-    except PermissionError:
-        raise PrivilegeError("only root and the service user may see what was sent") from None
-    chosen = [row for row in outcomes if row["time"] >= begin and state in ("", row["state"]) and _is_for(row, to)]
+    chosen = [
+        row for row in outcomes()
+        if row["time"] >= begin and state in ("", row["state"]) and _is_for(row, to) and queue_id in ("", row["id"])
+    ]  # fmt: skip
     rows = chosen[-number:]
     if as_json:
         print(json.dumps([row | {"time": stamp(row["time"]), "arrived": stamp(row["arrived"])} for row in rows], indent=1))
         return
+    if queue_id and not rows:
+        raise DataError(
+            f"{printable(queue_id)} is not on record; proxmox-graph-mail queue show tells of mail that was not tried yet"
+        )
     for row in rows:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
-        people = ", ".join(row["to"][:3]) + (f" and {row['recipients'] - 3} more" if row["recipients"] > 3 else "")
-        print(printable(f"{when}  {row['id']}  {row['state']:<8}  {people}: {row['subject'] or '(no subject)'}"))
-        if row["reason"] and row["state"] != "sent":
-            print(printable(f"{'':21}{row['reason']}"))
+        _show(row, whole=bool(queue_id))
     if not rows:
         print("no matching mail on record", file=sys.stderr)
+
+
+def _show(row: dict[str, Any], *, whole: bool) -> None:
+    """One outcome; with `whole` everything that is known of it."""
+    people = ", ".join(row["to"][: None if whole else 3])
+    people += f" and {row['recipients'] - 3} more" if row["recipients"] > 3 and not whole else ""
+    put(f"{people}: {row['subject'] or '(no subject)'}", begin=f"{local(row['time'])}  {row['id']}  {row['state']:<8}  ", hang=4)
+    if row["reason"] and (row["state"] != "sent" or whole):
+        put(row["reason"], begin="    ")
+    if whole:
+        more = [f"attempt {row['attempts']}", f"{row['size']} bytes", f"submitted {local(row['arrived'])} by uid {row['uid']}"]
+        more += [f"{duration(row['delay'])} after it was submitted"] if row["delay"] >= 60 else []
+        more += [f"request-id {row['request_id']}"] if row["request_id"] else []
+        put(", ".join(more), begin="    ")
+
+
+def history(queue_id: str) -> bool:
+    """Print what is on record of a mail that is not in the queue any more; is there anything? Raises PrivilegeError."""
+    rows = [row for row in outcomes() if row["id"] == queue_id]
+    for row in rows:
+        _show(row, whole=True)
+    return bool(rows)
+
+
+def outcomes() -> list[dict[str, Any]]:
+    """The record, oldest first. Raises PrivilegeError."""
+    try:
+        return Record(Path(paths.state())).read()
+    except PermissionError:
+        raise PrivilegeError("only root and the service user may see what was sent") from None
 
 
 def _is_for(row: dict[str, Any], to: str) -> bool:

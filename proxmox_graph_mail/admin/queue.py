@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proxmox_graph_mail import log, paths
+from proxmox_graph_mail.admin.group import Group
+from proxmox_graph_mail.admin.log import history
 from proxmox_graph_mail.admin.privileges import become_service_user
 from proxmox_graph_mail.admin.run import serve
+from proxmox_graph_mail.admin.screen import local, put
 from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, FileError, UsageError
 from proxmox_graph_mail.graph.codes import GRAPH
 from proxmox_graph_mail.log import printable
@@ -28,7 +31,7 @@ from proxmox_graph_mail.spool.wake import wake, wake_or_pass
 from proxmox_graph_mail.spool.watch import Watch, outcome_of
 from proxmox_graph_mail.submission import mailq
 
-app = typer.Typer(help="Look after the queue.", no_args_is_help=True)
+app = typer.Typer(help="Look after the queue.", no_args_is_help=True, cls=Group)
 Ids = Annotated[list[str], typer.Argument(help="Queue IDs, or ALL.", metavar="ID...")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -56,28 +59,32 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
     failed = _is_failed(spool, queue_id)
     row = next((row for row in mailq.listing(spool) if row["id"] == queue_id), None)
     if row is None:
-        raise DataError(f"{printable(queue_id)}: no such message; it may have been sent meanwhile")
-    history = journal.events(spool.failed if failed else spool.queue, queue_id)
+        if not as_json and history(queue_id):
+            return
+        raise DataError(f"{printable(queue_id)}: no such message, and none on record; proxmox-graph-mail log shows what there is")
+    past = journal.events(spool.failed if failed else spool.queue, queue_id)
     with open(spool.open(queue_id, failed=failed), "rb") as file:
         file.readline(LINE_LIMIT)
         header = [(name.decode("ascii"), value.decode("utf-8", "replace")) for name, value in fields(file.read(SHOW_LIMIT))]
     if as_json:
-        print(json.dumps(row | {"history": [event._asdict() for event in history], "header": header}, indent=1))
+        print(json.dumps(row | {"history": [event._asdict() for event in past], "header": header}, indent=1))
         return
     for key in ("id", "state", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"):
         value = row[key]
         if value is None:
             continue
-        print(f"{key + ':':<14}{printable(', '.join(value) if isinstance(value, list) else str(value))}")
+        if key in ("arrived", "next_attempt"):
+            value = local(mailq.seconds(value))
+        put(", ".join(value) if isinstance(value, list) else str(value), begin=f"{f'{key}:':<14}")
     print()
     for name, value in header:
-        print(printable(f"{name.title()}: {value}"))
-    if history:
+        put(value, begin=f"{printable(name.title())}: ", hang=4)
+    if past:
         print()
-    for event in history:
-        print(printable(f"{mailq.stamp(event.time)}  {event.state}  {event.reason}"))
+    for event in past:
+        put(event.reason, begin=f"{local(event.time)}  {event.state}  ", hang=4)
     print()
-    print(printable(f"What to do: {_advice(row['state'], queue_id, history[-1].code if history else '')}"))
+    put(_advice(row["state"], queue_id, past[-1].code if past else ""), begin="What to do: ", hang=4)
 
 
 def _advice(state: str, queue_id: str, code: str) -> str:

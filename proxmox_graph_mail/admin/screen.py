@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 import time
+from typing import TextIO
 
 from proxmox_graph_mail.log import printable
 
@@ -19,9 +20,9 @@ def put(text: str, *, begin: str = "", hang: int | None = None) -> None:
     print(folded(printable(text), begin=begin, hang=hang))
 
 
-def folded(text: str, *, begin: str = "", hang: int | None = None) -> str:
-    """The same as a string."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+def folded(text: str, *, begin: str = "", hang: int | None = None, stream: TextIO | None = None) -> str:
+    """The same as a string, for `stream` (by default standard output)."""
+    width = shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else 0
     if width < NARROWEST:
         return begin + text
     indent = " " * (len(begin) if hang is None else hang)

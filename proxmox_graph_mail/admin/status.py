@@ -32,8 +32,10 @@ def show(*, as_json: bool = False, prometheus: bool = False, nagios: bool = Fals
     elif prometheus:
         print(metrics(now), end="")
     else:
+        from proxmox_graph_mail.admin.screen import put  # machines ask more often than people
+
         for name, value in rows(now):
-            print(printable(f"{f'{name}:' if name else '':<14}{value}"))
+            put(value, begin=f"{f'{name}:' if name else '':<14}")
     return EX_OK
 
 
@@ -68,8 +70,10 @@ def rows(now: dict[str, Any]) -> list[tuple[str, str]]:
 def _ago(stamp: str | None) -> str:
     if stamp is None:
         return "none on record"
+    from proxmox_graph_mail.admin.screen import local
+
     seconds = time.time() - _epoch(stamp)
-    return f"{stamp}, {duration(seconds) if seconds >= 60 else f'{seconds:.0f} seconds'} ago"
+    return f"{local(_epoch(stamp))}, {duration(seconds) if seconds >= 60 else f'{seconds:.0f} seconds'} ago"
 
 
 def _epoch(stamp: str) -> float:

@@ -10,13 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from proxmox_graph_mail.admin.follow import Leg, follow
+from proxmox_graph_mail.admin.group import Group
 from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.errors import DataError, SettingsError, UsageError
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.proxmox.notifications import Notifications, Target, product
 from proxmox_graph_mail.settings import load
 
-app = typer.Typer(help="Proxmox's notification targets: which send through this host, add one, test one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Proxmox's notification targets: which send through this host, add one, test one.", no_args_is_help=True, cls=Group
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{1,31}")

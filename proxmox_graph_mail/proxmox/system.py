@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from proxmox_graph_mail import log
 
 PATIENCE = 15.0  # seconds
+SHELL_PATH = "/usr/local/bin:/usr/bin:/bin"  # where an admin's command finds its programs
 OUTPUT = 2000  # bytes shown of what an admin's command wrote
 
 
@@ -61,11 +64,32 @@ def tell(command: str, text: str) -> tuple[int, str]:
     try:
         done = subprocess.run(  # noqa: S603 - the admin's own, from the settings that only root writes
             ["/bin/sh", "-c", command], input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=2 * PATIENCE, check=False, cwd="/", env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+            timeout=2 * PATIENCE, check=False, cwd="/", env={"PATH": SHELL_PATH, "LANG": "C.UTF-8"},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return -1, f"it did not end within {2 * PATIENCE:.0f} s"
     return done.returncode, done.stdout[:OUTPUT].decode("utf-8", "replace").strip()
+
+
+def missing_programs(command: str) -> list[str]:
+    """The programs that a shell command calls by a plain name, and that are not there for it. What the shell makes up as it goes
+    ($…, `…`) is passed over."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:
+        return []  # an open quote: the shell will say so
+    called: list[str] = []
+    begins = True
+    for word in words:
+        if word and set(word) <= set("|&;()"):
+            begins = True
+        elif begins and not re.match(r"\w+=", word):
+            called.append(word)
+            begins = False
+    plain = [word for word in dict.fromkeys(called) if re.fullmatch(r"[\w./+-]+", word)]
+    return [word for word in plain if not output(["/bin/sh", "-c", f'PATH={SHELL_PATH}; command -v "$1"', "sh", word]).strip()]
 
 
 def tell_admin(command: str, text: str) -> None:

@@ -35,6 +35,9 @@ def load(given: Source | None = None) -> Settings:
     given = source() if given is None else given
     settings = _checked(given)
     if missing := _missing(settings):
+        if not any(key.startswith("graph_") for key in given.values):
+            remedy = "proxmox-graph-mail setup asks for what is needed, and sends a test mail"
+            raise SettingsError(f"{given.place('')}: not set up yet; {remedy}")
         raise SettingsError(f"{given.place('')}: {missing}")
     return settings
 

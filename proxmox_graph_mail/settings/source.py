@@ -93,7 +93,8 @@ def read_file(path: str, known: Collection[str]) -> Source:
     except (FileNotFoundError, NotADirectoryError):
         return Source({})
     except OSError as error:
-        text = f"cannot read {path}: {error.strerror}; it belongs to root and group proxmox-graph-mail, 0640"
+        remedy = "run it as root" if _is_a_stranger() else "it belongs to root and group proxmox-graph-mail, 0640"
+        text = f"cannot read {path}: {error.strerror}; {remedy}"
         return Source({}, (Problem(text),))
     except UnicodeDecodeError as error:
         return Source({}, (Problem(f"{shown} is not UTF-8 text (byte {error.start})"),))
@@ -116,6 +117,14 @@ def read_file(path: str, known: Collection[str]) -> Source:
             hint = f"did you mean {near}?" if near else "proxmox-graph-mail.conf(5) has the list"
             problems.append(Problem(f"{place}: {name}: unknown key; {hint}", line, name, near))
     return Source({key: value for key, value in values.items() if value.text}, tuple(problems))
+
+
+def _is_a_stranger() -> bool:
+    """Neither root nor whom the spool belongs to: somebody who need not be able to read the settings."""
+    try:
+        return os.geteuid() not in (0, os.stat(paths.spool()).st_uid)
+    except OSError:
+        return False
 
 
 def pairs(text: str) -> list[tuple[str, str]]:

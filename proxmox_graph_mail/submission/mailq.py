@@ -109,7 +109,7 @@ def table(rows: "list[dict[str, Any]]", others: "dict[str, int] | None" = None) 
         arrived = _local(row["arrived"]) if row["arrived"] else "unknown"
         out.append(f"{row['id'] + marks.get(row['state'], ' '):<19} {row['size']:>8} {arrived:<20} {printable(row['sender'])}\n")
         if row["reason"]:
-            again = f"; next attempt {_local(row['next_attempt'])}" if row["next_attempt"] else ""
+            again = f"; next attempt {_local(row['next_attempt'], ' %Z')}" if row["next_attempt"] else ""
             out.append(f"{'':19} ({row['state']}: {printable(row['reason'])}{again})\n")
         out += [f"{'':49} {printable(recipient)}\n" for recipient in row["recipients"]]
         out.append("\n")
@@ -124,8 +124,14 @@ def messages(number: int) -> str:
     return f"{number} message{'' if number == 1 else 's'}"
 
 
-def _local(rfc3339: str) -> str:
-    return time.strftime("%a %b %e %H:%M:%S", time.localtime(calendar.timegm(time.strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))))
+def seconds(rfc3339: str) -> int:
+    """What `stamp` made of seconds since the epoch."""
+    return calendar.timegm(time.strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def _local(rfc3339: str, zone: str = "") -> str:
+    """As Postfix's mailq shows it: this host's time."""
+    return time.strftime(f"%a %b %e %H:%M:%S{zone}", time.localtime(seconds(rfc3339)))
 
 
 def _row(spool: Spool, entry: Entry, waits: Suspended, *, failed: bool, now: float) -> "dict[str, Any]":
@@ -154,6 +160,6 @@ def _row(spool: Spool, entry: Entry, waits: Suspended, *, failed: bool, now: flo
     }
 
 
-def stamp(seconds: float) -> str:
+def stamp(epoch: float) -> str:
     """RFC 3339, UTC, whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

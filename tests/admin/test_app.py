@@ -2,12 +2,15 @@
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from proxmox_graph_mail.admin import app, commands
+from proxmox_graph_mail.settings.source import read_file
 from tests.programs import Host, Sandbox
+from tests.terminal import Terminal
 
 
 def test_an_unforeseen_error_says_where_its_report_lies(
@@ -34,8 +37,6 @@ def test_an_unforeseen_error_says_where_its_report_lies(
 
 def test_a_reader_that_has_enough_is_no_error(host: Host) -> None:
     """`… | head`."""
-    import subprocess
-
     text = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&1 | head -c 1', "sh", *host.admin_command("--help")],
         env=host.env,
@@ -78,3 +79,60 @@ def test_bytes_that_are_no_text_are_refused(online: Host, sandbox: Sandbox, text
         del online.env[key]
         assert done.returncode == 1
         assert f"{key}: it has a control character" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["stats"], "there is no command stats; did you mean status?"), (["queue", "shwo", "X"], "did you mean show?"),
+        (["xyz"], "there is no command xyz; there are setup, check"), (["check", "--ofline"], "--offline"),
+    ],
+)  # fmt: skip
+def test_a_verb_that_is_not_there_is_answered_with_the_nearest(host: Host, argv: list[str], words: str) -> None:
+    """64, and one sentence."""
+    done = host.admin(*argv)
+    assert done.returncode == 64
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("argv", [["-h"], ["check", "-h"], ["queue", "-h"], ["queue", "show", "-h"]])
+def test_h_is_help(host: Host, argv: list[str]) -> None:
+    """Everywhere."""
+    done = host.admin(*argv)
+    assert (done.returncode, "Usage:" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_host_that_was_never_set_up_says_so(host: Host) -> None:
+    """And not what is missing, key by key."""
+    for argv in (["test"], ["check", "--offline"]):
+        done = host.admin(*argv)
+        assert "not set up yet; proxmox-graph-mail setup" in (done.stdout + done.stderr).replace("yet: ", "yet; "), done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it becomes nobody")
+def test_a_user_without_rights_is_told_to_be_root(online: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are right: there is nothing to correct."""
+    online.config.chmod(0o600)
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_SPOOL", str(online.spool))
+    os.seteuid(65534)
+    try:
+        (problem,) = read_file(str(online.config), frozenset(["mail_to"])).problems
+    finally:
+        os.seteuid(0)
+    assert problem.text.endswith("Permission denied; run it as root")
+
+
+def test_on_a_terminal_lines_break_at_words_and_never_in_a_name(online: Host) -> None:
+    """80 columns; elsewhere a line stays a line."""
+    long = "a.very.long.name.of.somebody.who.reads.mail@department.subsidiary.example.com"
+    online.env["COLUMNS"] = "80"
+    screen = Terminal(online.admin_command("route", long), online.env)
+    screen.close()
+    assert long in screen.screen
+    screen = Terminal(online.admin_command("check", "--offline"), online.env)
+    screen.close()
+    lines = screen.screen.splitlines()
+    assert max(len(line) for line in lines if " " in line.strip()) <= 80, lines
+    assert any(line.startswith(" " * 20) for line in lines)
+    plain = online.admin("check", "--offline").stdout.splitlines()
+    assert all(re.match(r"(ok|warn|fail) ", line) for line in plain)

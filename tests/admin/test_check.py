@@ -176,3 +176,21 @@ def test_check_cluster_asks_every_node(online: Host) -> None:
     assert found["settings"]["state"] == "warn"
     assert found["versions"]["state"] == "ok"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("no-such-curl -s -d @- https://ntfy.example.com", "no-such-curl"), ("cat >/dev/null", ""), ("x=1 cat | no-such-b; echo 'no-such-c'", "no-such-b"),
+        ("/no/such/program", "/no/such/program"), ("$PROGRAM x", ""), ("logger 'open", ""), ("(cat; no-such-d) && true", "no-such-d"),
+    ],
+)  # fmt: skip
+def test_the_programs_of_alarm_command_are_looked_for(online: Host, sandbox: Sandbox, command: str, missing: str) -> None:
+    """By the path that it will have; curl of the documents on a host without curl."""
+    online.settle(sandbox.settings(ALARM_COMMAND=f'"{command}"'))
+    found = findings(online, "--offline")
+    if "'open" in command:
+        assert found.get("alarm", {}).get("state") == "ok"
+        return
+    assert found["alarm"]["state"] == ("fail" if missing else "ok")
+    assert not missing or f"calls {missing}, which" in found["alarm"]["text"]

@@ -71,6 +71,7 @@ def test_the_mail_says_what_to_renew_and_how(online: Host, sandbox: Sandbox) -> 
     text = online.message(queue_id).decode()
     assert "expires in 5 days" in text
     assert "proxmox-graph-mail rotate" in text
+    assert f"client ID {sandbox.about['client']}, tenant {sandbox.about['tenant']}" in text
 
 
 def test_in_a_cluster_the_first_node_alone_speaks(online: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def failed(host: Host, state: str, hours: float) -> str:
 
 
 def test_what_failed_is_reported_once_a_day(online: Host) -> None:
-    """With ID, reason and what to do; not the mail's own words; nothing while all goes well, or while nothing would go."""
+    """With subject (which backup?), ID, reason and what to do; not the mail's body; nothing while all goes well, or while nothing would go."""
     with on(online, TODAY) as duties:
         duties()
     assert queued(online) == []
@@ -113,7 +114,8 @@ def test_what_failed_is_reported_once_a_day(online: Host) -> None:
     assert "2 messages not sent" in text
     assert f"{one}  failed" in text
     assert "because it failed" in text
-    assert "secret" not in text
+    assert "secret words\n" in text
+    assert "secret body" not in text
     os.unlink(online.spool / "queue" / report)
     failed(online, "held", 2)
     record = Record(online.state)

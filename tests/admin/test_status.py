@@ -234,3 +234,26 @@ def test_a_long_queue_is_counted_without_reading_it(host: Host, monkeypatch: pyt
     suspended.write(spool, Suspended("held", "the secret has expired", time=1.0, until=2.0))
     counts, reasons, _ = state_module.queue(spool, time.time())
     assert (counts["held"], counts["queued"], reasons["held", "the secret has expired"]) == (3, 0, 1)
+
+
+def test_a_mail_s_history_is_told_when_it_is_sent(online: Host, sandbox: Sandbox) -> None:
+    """`log ID`, and `queue show` of what is not in the queue any more: each outcome, with size, times in this host's zone, request-id."""
+    online.env["TZ"] = "America/New_York"
+    sandbox.faults({"on": "sendMail", "status": 503, "times": 9})
+    assert online.sendmail("-odq", "ops@example.com").returncode == 0
+    (queue_id,) = online.queue()
+    online.admin("run", "--once")
+    assert json.loads(online.admin("queue", "show", queue_id, "--json").stdout)["arrived"].endswith("Z")
+    shown = online.admin("queue", "show", queue_id).stdout
+    assert re.search(r"^arrived: +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d E[SD]T$", shown, re.MULTILINE), shown
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d E[SD]T  deferred  ", shown, re.MULTILINE), shown
+    sandbox.faults()
+    assert online.admin("queue", "flush").returncode == 0
+    for argv in (("log", queue_id), ("queue", "show", queue_id)):
+        text = online.admin(*argv).stdout
+        assert re.search(rf"E[SD]T  {queue_id}  sent +ops@example\.com: test", text), text
+        assert "request-id " in text
+        assert "bytes, submitted " in text
+    assert " EST, " in (said := online.admin("status").stdout) or " EDT, " in said
+    assert online.admin("log", "0" * 18).returncode == 65
+    assert "none on record" in online.admin("queue", "show", "0" * 18).stderr
