@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint docs bench fleet pictures pip deb acceptance clean
+.PHONY: help demo test lint docs bench fleet pictures pip deb rpm release install acceptance clean
 help:
 	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
 	@echo 'make test        the tests'
@@ -17,12 +17,14 @@ help:
 	@echo 'make pictures    text mails as their readers see them, into dist/pictures (chromium)'
 	@echo 'make pip         a virtual environment of its own with the newest libraries, and a pass in it'
 	@echo 'make deb         the Debian package, into dist/ (Debian 13, or mmdebstrap and root)'
+	@echo 'make rpm         the RPM, into dist/ (rpmbuild)'
+	@echo 'make release     .deb, sdist, wheel, SBOM and checksums of a tag, built twice; with KEY=… also a signed APT repository'
 	@echo 'make acceptance  the package on a booted Debian 13, with the programs that send mail (root, systemd-nspawn, mmdebstrap, chromium)'
 	@echo 'make clean       remove what the others made'
 
 $(STAMP): pyproject.toml packaging/debian13-constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint packaging/debian13-constraints.txt --editable '.[test,lint]'
+	$(PIP) install --constraint packaging/debian13-constraints.txt --editable '.[test,lint,release]'
 	@touch $@
 
 demo: $(STAMP)
@@ -60,12 +62,23 @@ pip:
 	PROXMOX_GRAPH_MAIL_SPOOL=.pip/spool PROXMOX_GRAPH_MAIL_STATE=.pip/state .pip/bin/proxmox-graph-mail run --once
 	PROXMOX_GRAPH_MAIL_SPOOL=.pip/spool .pip/bin/sendmail -odq root </dev/null
 	PROXMOX_GRAPH_MAIL_SPOOL=.pip/spool .pip/bin/proxmox-graph-mail queue list
+	test -e .pip/share/proxmox-graph-mail/systemd/proxmox-graph-mail.service && test -x .pip/bin/proxmox-graph-mail-watch
 	.pip/bin/proxmox-graph-mail --help >/dev/null && .pip/bin/proxmox-graph-mail explain AADSTS7000222
 	! .pip/bin/proxmox-graph-mail bogus 2>/dev/null
 	rm -rf .pip
 
 deb:
 	@packaging/build-deb
+
+rpm:
+	@packaging/build-rpm
+
+release: $(STAMP)
+	packaging/release
+
+# Everything, for a host that has the libraries and no package; DESTDIR= for packagers.
+install:
+	packaging/install /usr/share/proxmox-graph-mail/$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' proxmox_graph_mail/__init__.py) "$(DESTDIR)" everything
 
 acceptance: $(STAMP)
 	$(BIN)/python -m pytest tests/acceptance -s --durations=5

@@ -12,7 +12,7 @@
     ├── FileError                    no         66 EX_NOINPUT      a file that an admin named cannot be read or written
     ├── SettingsError                yes        78 EX_CONFIG       a settings file is wrong; the mail is held meanwhile
     ├── ConfinedError                yes        75 EX_TEMPFAIL     a process of ours with fewer rights could not do its work
-    ├── ProxmoxError                 no         69 EX_UNAVAILABLE  a command of Proxmox's failed, or there is none
+    ├── CommandError                 no         69 EX_UNAVAILABLE  a command of this host's or Proxmox's failed, or there is none
     └── RequestError                 as told    75 or 69           a request to Microsoft did not get what it asked for
         ├── CredentialError          as told    75 or 69           Entra gives no access token
         ├── ConnectionFailedError    as told    75 or 69           no connection, or one that closed the connection
@@ -132,8 +132,8 @@ class ConfinedError(MailError):
     remedy = "journalctl -u 'proxmox-graph-mail*' may say why"
 
 
-class ProxmoxError(MailError):
-    """A command of Proxmox's failed, or there is none."""
+class CommandError(MailError):
+    """A command of this host's or Proxmox's failed, or there is none."""
 
     temporary = False
     status = EX_UNAVAILABLE

@@ -49,8 +49,27 @@ def this_host(
     return Host(name=short, fqdn=fqdn or mail_name or node, names=names, cluster=cluster)
 
 
+GUESTS = 1 << 32
+"""From here on numbers stand for guests instead of users: machines whose mail comes by SMTP. Added is the IPv4 address as a
+number, or, from twice that on, the two halves of an IPv6 network's 64 bits, laid over each other."""
+
+
+def guest_name(uid: int, hosts: str = "/etc/hosts") -> str:
+    """A guest's name in /etc/hosts, else its address (of an IPv6 network only a number is known)."""
+    if uid >= 2 * GUESTS:
+        return f"guest{uid}"
+    address = ".".join([str(uid - GUESTS >> shift & 255) for shift in (24, 16, 8, 0)])
+    for line in _lines(hosts):
+        words = line.partition("#")[0].split()
+        if words[:1] == [address] and len(words) > 1:
+            return words[1]
+    return address
+
+
 def login_name(uid: int) -> str:
     """The login name of a uid by /etc/passwd alone: the name service may ask the network."""
+    if uid >= GUESTS:
+        return guest_name(uid)
     try:
         with open("/etc/passwd", "rb") as passwd:
             for line in passwd:

@@ -97,6 +97,11 @@ def receive_idle() -> float:
     return float(os.environ.get("PROXMOX_GRAPH_MAIL_RECEIVE_IDLE", "10"))
 
 
+def guest_networks() -> str:
+    """`$PROXMOX_GRAPH_MAIL_NETWORKS`: the networks (CIDR, separated by blanks) whose machines may send by SMTP."""
+    return os.environ.get("PROXMOX_GRAPH_MAIL_NETWORKS", "")
+
+
 def may_start_pass() -> bool:
     """Not with `$PROXMOX_GRAPH_MAIL_PASS=no`: in a receiver's sandbox, from which a pass could send nothing."""
     return os.environ.get("PROXMOX_GRAPH_MAIL_PASS") != "no"

@@ -76,7 +76,7 @@ def test_completion_and_page_know_every_verb() -> None:
         assert {word for word in offered[1].split() if not word.startswith("-")} == words
     target = set(groups["target"].commands)  # type: ignore[union-attr]
     alarm = {name for name, one in groups["alarm"].commands.items() if not one.hidden}  # type: ignore[union-attr]
-    documented = set(re.findall(r"^\.It Cm (\w+(?: \w+)?)$", page, re.MULTILINE))
+    documented = set(re.findall(r"^\.It Cm ([\w-]+(?: \w+)?)$", page, re.MULTILINE))
     nested = {f"{verb} {name}" for verb, names in (("queue", queue), ("target", target), ("alarm", alarm)) for name in names}
     assert documented == verbs - {"queue", "target", "alarm"} | nested
 

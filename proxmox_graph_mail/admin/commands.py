@@ -16,7 +16,7 @@ VERBS = {
     "setup": "setup:setup", "check": "check:check", "test": "test:send_one", "status": "commands:status", "log": "log:log",
     "queue": "queue:app", "preview": "preview:preview", "route": "route:route", "explain": "explain:explain",
     "target": "target:app", "migrate": "migrate:migrate", "alarm": "alarm:app",
-    "entra": "entra:entra", "rotate": "rotate:rotate", "run": "commands:run",
+    "entra": "entra:entra", "rotate": "rotate:rotate", "install-units": "install_units:install_units", "run": "commands:run",
     "deliver": "deliver:deliver",
 }  # fmt: skip
 """Verb → module of this package and what in it: a function, or (`app`) a group of verbs. In the order of --help."""

@@ -22,7 +22,7 @@ from proxmox_graph_mail.admin.follow import Leg, follow
 from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
 from proxmox_graph_mail.admin.screen import put
 from proxmox_graph_mail.admin.target import is_test
-from proxmox_graph_mail.errors import EX_OK, DataError, FileError, ProxmoxError, UsageError
+from proxmox_graph_mail.errors import EX_OK, CommandError, DataError, FileError, UsageError
 from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.migration import callers, relays
 from proxmox_graph_mail.migration.finding import Fate, Found
@@ -86,7 +86,7 @@ def _targets() -> list[Target]:
     """The enabled smtp targets that lead to Microsoft; none where this is no Proxmox host."""
     try:
         system_ = Notifications(product())
-    except ProxmoxError:
+    except CommandError:
         return []
     return [one for one in system_.targets() if one.kind == "smtp" and leads_to_microsoft(one.server) and not one.disabled]
 
@@ -180,7 +180,7 @@ def _every_node_has_it() -> None:
         if node.lower() != here and system.on_node(node, addresses.get(node, ""), ["proxmox-graph-mail", "--version"])[0]
     ]  # fmt: skip
     if without:
-        raise ProxmoxError(
+        raise CommandError(
             f"targets are the whole cluster's, and proxmox-graph-mail does not answer on {', '.join(without)}; install it there"
         )
 

@@ -59,7 +59,9 @@ def setup(
     secret_file: Annotated[
         Path | None, typer.Option("--secret-file", help="File with the secret's Value; - is standard input.")
     ] = None,
-    values_file: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="File of KEY=value lines.")] = None,
+    values_file: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="File of KEY=value lines; - is stdin.")
+    ] = None,
     make_certificate: Annotated[bool, typer.Option("--certificate", help="Make a certificate instead of a secret.")] = False,
     cluster: Annotated[bool, typer.Option("--cluster", help="Write the cluster's settings, for every node.")] = False,
     no_test: Annotated[bool, typer.Option("--no-test", help="Send nothing; write also while Microsoft is unreachable.")] = False,
@@ -151,6 +153,8 @@ def _same_secret(known: dict[str, str], given: dict[str, str]) -> bool:
 
 def _from_file(path: Path | None) -> dict[str, str]:
     """The keys of --from."""
+    if str(path) == "-":
+        return settings.values_from(sys.stdin.read(), "standard input")
     if path is not None and not path.is_file():
         raise FileError(f"cannot read {printable(str(path))}: no such file")
     return settings.values_of(path) if path is not None else {}

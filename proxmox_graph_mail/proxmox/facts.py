@@ -29,7 +29,7 @@ from proxmox_graph_mail.proxmox.microsoft import smtp_targets
 LIMIT = 3.0  # seconds that reading may take
 FORWARD_PROGRAMS = ("/usr/libexec/proxmox-mail-forward", "/usr/bin/proxmox-mail-forward")
 """Where PVE 9 and PBS 4, and where their predecessors, keep it."""
-HAND_OVER_UNIT = "/usr/lib/systemd/system/proxmox-graph-mail-hand-over.path"
+HAND_OVER_UNITS = tuple(f"{place}/systemd/system/proxmox-graph-mail-hand-over.path" for place in ("/usr/lib", "/usr/local/lib"))
 SIZE_LIMIT = 1 << 20  # bytes; pmxcfs takes no larger file
 _ADDRESS = re.compile(r"[^\s@<>,;\"|]+@[^\s@<>,;\"|]+\.[^\s@<>,;\"|]+")
 
@@ -96,7 +96,7 @@ def gather() -> dict[str, Any]:
     pve = _guarded(_pve, root, problems) if pve_there and pve_is_up() else None
     pbs = _guarded(_pbs, root, problems) if os.path.isdir(f"{root}/etc/proxmox-backup") else None
     program = next((path for path in FORWARD_PROGRAMS if os.access(f"{root}{path}", os.X_OK)), "")
-    if not os.path.exists(f"{root}{HAND_OVER_UNIT}"):
+    if not any(os.path.exists(f"{root}{unit}") for unit in HAND_OVER_UNITS):
         program = ""  # nobody would run it
     pipes, addresses = parse_forward_file(_lines(f"{root}/root/.forward"))
     facts = {

@@ -1,7 +1,7 @@
 """Proxmox's notification system: its targets and matchers, through Proxmox's own commands alone.
 
 `pvesh` on Proxmox VE, `proxmox-backup-manager` on Proxmox Backup Server. The configuration files are never written: one section
-that Proxmox does not know would make the whole file unreadable to it. Raises ProxmoxError with the command's own words.
+that Proxmox does not know would make the whole file unreadable to it. Raises CommandError with the command's own words.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxmox_graph_mail.errors import ProxmoxError
+from proxmox_graph_mail.errors import CommandError
 
 PATIENCE = 60.0  # seconds a command of Proxmox's may take; pmxcfs waits 10 for a lock
 LOCAL_SMTP = ("127.0.0.1", "::1", "localhost")
@@ -55,12 +55,12 @@ class Matcher:
 
 
 def product() -> str:
-    """pve or pbs, by which command is there. Raises ProxmoxError."""
+    """pve or pbs, by which command is there. Raises CommandError."""
     if shutil.which("pvesh"):
         return "pve"
     if shutil.which("proxmox-backup-manager"):
         return "pbs"
-    raise ProxmoxError("this is not a Proxmox host: neither pvesh nor proxmox-backup-manager is installed")
+    raise CommandError("this is not a Proxmox host: neither pvesh nor proxmox-backup-manager is installed")
 
 
 class Notifications:
@@ -139,7 +139,7 @@ class Notifications:
             rows = json.loads(text or "[]")
             return [entry for entry in rows if isinstance(entry, dict) and "name" in entry]
         except (ValueError, TypeError):
-            raise ProxmoxError(f"{' '.join(command)} did not print JSON") from None
+            raise CommandError(f"{' '.join(command)} did not print JSON") from None
 
     def _change(self, verb: str, path: str, words: Sequence[str], name: str, options: Sequence[str]) -> None:
         """`verb` is pvesh's: create, set or delete."""
@@ -161,20 +161,20 @@ def _words(value: object) -> tuple[str, ...]:
 
 
 def _run(command: Sequence[str]) -> str:
-    """A command's output. Raises ProxmoxError with its own words."""
+    """A command's output. Raises CommandError with its own words."""
     environment = {key: value for key, value in os.environ.items() if key != "PERL5LIB"} | {"LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(  # noqa: S603 - Proxmox's commands, by name; what a user typed is an argument of its own
             list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, env=environment, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ProxmoxError(
+        raise CommandError(
             f"{' '.join(command)} did not end within {PATIENCE:.0f} s: is the cluster's file system stuck?"
         ) from None
     except OSError as error:
-        raise ProxmoxError(f"{command[0]} cannot be run: {error.strerror}") from error
+        raise CommandError(f"{command[0]} cannot be run: {error.strerror}") from error
     if done.returncode:
         words = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
         said = " ".join(" ".join(words[:4]).split())[:400]
-        raise ProxmoxError(f"{' '.join(command[:3])}: {said or f'status {done.returncode}'}")
+        raise CommandError(f"{' '.join(command[:3])}: {said or f'status {done.returncode}'}")
     return done.stdout.decode("utf-8", "replace")

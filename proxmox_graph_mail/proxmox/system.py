@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.errors import CommandError
 
 PATIENCE = 15.0  # seconds
 SHELL_PATH = "/usr/local/bin:/usr/bin:/bin"  # where an admin's command finds its programs
@@ -100,6 +101,17 @@ def tell_admin(command: str, text: str) -> None:
         status, said = -1, error.strerror or type(error).__name__
     if status:
         log.line(f"ALARM_COMMAND failed with status {status}: {said[:300] or 'it wrote nothing'}", log.ERR)
+
+
+def must(command: Sequence[str]) -> None:
+    """Run one of the host's commands. Raises CommandError with its own words."""
+    try:
+        done = subprocess.run(list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandError(f"{command[0]} cannot be run: {error}") from error
+    if done.returncode:
+        words = " ".join(done.stderr.decode("utf-8", "replace").split())[:400]
+        raise CommandError(f"{' '.join(command[:3])}: {words or f'status {done.returncode}'}")
 
 
 def output(command: Sequence[str]) -> str:

@@ -13,12 +13,12 @@ from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import SettingsError
 from proxmox_graph_mail.files import NAMED_LIMIT, read_plain, replace
 from proxmox_graph_mail.settings.model import Settings
-from proxmox_graph_mail.settings.source import Problem, Source, Value, pairs, read, read_file
+from proxmox_graph_mail.settings.source import Problem, Source, Value, pairs, parse, read, read_file
 
 __all__ = [
     "KEYS", "Settings", "Source", "alarm_command", "check", "credential_is_hidden", "fault", "files", "load", "load_visible",
     "problems_of",
-    "remember_alarm_command", "source", "values_in", "values_of",
+    "remember_alarm_command", "source", "values_from", "values_in", "values_of",
 ]  # fmt: skip
 
 KEYS = frozenset(Settings.model_fields)  # every key, in lower case
@@ -68,6 +68,14 @@ def values_of(path: Path) -> dict[str, str]:
     if source.problems:
         raise SettingsError(source.problems[0].text)
     return {key.upper(): value.text for key, value in source.values.items()}
+
+
+def values_from(text: str, shown: str) -> dict[str, str]:
+    """The keys (upper case) that lines of KEY=value set; `shown` names where they stand. Raises SettingsError."""
+    given = parse(text, shown, KEYS)
+    if given.problems:
+        raise SettingsError(given.problems[0].text)
+    return {key.upper(): value.text for key, value in given.values.items()}
 
 
 def values_in(text: str) -> dict[str, str]:

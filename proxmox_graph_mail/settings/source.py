@@ -98,6 +98,11 @@ def read_file(path: str, known: Collection[str]) -> Source:
         return Source({}, (Problem(text),))
     except UnicodeDecodeError as error:
         return Source({}, (Problem(f"{shown} is not UTF-8 text (byte {error.start})"),))
+    return parse(text, shown, known)
+
+
+def parse(text: str, shown: str, known: Collection[str]) -> Source:
+    """What lines of KEY=value say; `shown` names where they stand."""
     values: dict[str, Value] = {}
     problems: list[Problem] = []
     for binding in parse_stream(StringIO(text)):

@@ -7,6 +7,8 @@ lists (proc_pid_net(5), /proc/self/net/tcp). One that has been closed has no own
 import socket
 import sys
 
+from proxmox_graph_mail.host import GUESTS
+
 NOBODY_KNOWN = -1
 _ESTABLISHED = "01"
 
@@ -28,6 +30,34 @@ def uid_by_tcp(connection: socket.socket) -> int:
             if words[1:4] == [there, here, _ESTABLISHED] and words[9] != "0":  # inode 0: nobody's, and listed as root's
                 return int(words[7])
     return NOBODY_KNOWN
+
+
+def guest(connection: socket.socket) -> int:
+    """The number of the machine at the other end (host.py, GUESTS); NOBODY_KNOWN if that is this host."""
+    there, here = connection.getpeername()[0], connection.getsockname()[0]
+    if there == here:
+        return NOBODY_KNOWN
+    if there.startswith("::ffff:"):  # an IPv4 guest at a socket for both
+        return GUESTS + int.from_bytes(socket.inet_aton(there[7:]), "big")
+    packed = socket.inet_pton(connection.family, there)
+    if len(packed) == 4:
+        return GUESTS + int.from_bytes(packed, "big")
+    return 2 * GUESTS + (int.from_bytes(packed[:4], "big") ^ int.from_bytes(packed[4:8], "big"))
+
+
+def is_admitted(address: str, networks: str) -> bool:
+    """Is this address in one of the networks (CIDR, separated by blanks)? What is no network admits nobody."""
+    import ipaddress  # only guests need it
+
+    guest_address = ipaddress.ip_address(address.removeprefix("::ffff:"))
+    for text in networks.split():
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            continue
+        if guest_address.version == network.version and guest_address in network:
+            return True
+    return False
 
 
 def _in_hexadecimal(family: int, name: tuple[str, int]) -> str:

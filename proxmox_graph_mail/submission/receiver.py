@@ -6,8 +6,8 @@ listens in its place. A unit started per mail cost eight times Postfix's CPU; a 
 can break (memory, a crash, a hang) stays in its process, whose time and (by the unit) memory are limited.
 
 One user has at most PER_USER of them, and all others than root TOTAL, so that root's always find one; a connection over these
-limits is closed at once, and its client tries again (submit.py). Over TCP a user is whose socket the other end is; what is not on
-this host counts by its address.
+limits is closed at once, and its client tries again (submit.py). Over TCP a user is whose socket the other end is; a guest of
+this host, a container or virtual machine, counts by its address, and must be in a network that the admin named.
 
 On SIGTERM it accepts nothing more, lets those at work finish for FAREWELL seconds, and leaves: connections that were not accepted
 stay in the socket's backlog for the next receiver. Without systemd's sockets it serves the one connection that is its standard
@@ -27,7 +27,7 @@ from proxmox_graph_mail.errors import EX_TEMPFAIL
 from proxmox_graph_mail.spool import watch  # noqa: F401 - loaded before an upgrade may take the files away
 from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.submission import quota, reception, smtp  # noqa: F401 - likewise
-from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, uid_by_tcp, uid_by_unix_socket
+from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, guest, is_admitted, uid_by_tcp, uid_by_unix_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ FAREWELL = 10.0  # seconds that those at work have to finish when it is told to 
 LIFE = 150  # seconds a connection may take: 60 for the message, and 60 for the outcome if the client waits for that
 SMTP_LIFE = 3600  # likewise; five minutes of silence end it before
 SMTP_BUSY = b"421 4.7.0 Error: too many connections; try again later\r\n"
+SMTP_STRANGER = b"554 5.7.1 Error: this host takes no mail from your address\r\n"
 FIRST_FD = 3  # sd_listen_fds(3)
 
 
@@ -130,6 +131,12 @@ class Receiver:
                 self._fork(connection, user, LIFE, lambda: reception.serve(connection))
             return
         uid = uid_by_tcp(connection)
+        if uid == NOBODY_KNOWN and (uid := guest(connection)) != NOBODY_KNOWN:
+            address = connection.getpeername()[0]
+            if not is_admitted(address, paths.guest_networks()):
+                log.line(f"refused: {address} is not on this host, and in no network of PROXMOX_GRAPH_MAIL_NETWORKS", log.WARNING)
+                connection.send(SMTP_STRANGER, socket.MSG_DONTWAIT)
+                return
         party = connection.getpeername()[0] if uid == NOBODY_KNOWN else owner_of(uid)
         if self._has_room(party):
             self._fork(connection, party, SMTP_LIFE, lambda: smtp.serve(connection, os.getuid() if uid == NOBODY_KNOWN else uid))

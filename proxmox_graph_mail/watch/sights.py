@@ -35,7 +35,7 @@ def seen(before: Settled, now: float, patience: float) -> tuple[dict[str, str], 
     found |= units.troubles(units.known(hand_over=bool(facts.known().forward_program)))
     if text := _foreign_sendmail():
         found["sendmail"] = text
-    if os.path.exists(units.INSTALLED) and not os.path.isdir(paths.run()):
+    if units.installed() and not os.path.isdir(paths.run()):
         found["run"] = f"{paths.run()} is missing, so only root can submit mail; {condition.RUN_REMEDY}"
     own = _runner_s_alarm()
     if own:
@@ -85,10 +85,11 @@ def _runner_s_alarm() -> str:
 
 def _foreign_sendmail() -> str:
     """Is /usr/sbin/sendmail somebody else's?"""
-    if not os.path.exists(units.INSTALLED):
+    if not units.installed():
         return ""
     try:
-        if _OURS in files.read_beginning(paths.SENDMAIL, 400):
+        # The link of an alternatives system is followed; pip's program names the module.
+        if _OURS in files.read_beginning(os.path.realpath(paths.SENDMAIL), 400).replace(b"_", b"-"):
             return ""
         reason = "is not this program's"
     except OSError as error:

@@ -26,7 +26,7 @@ _SERVICE_OF = {
 }  # fmt: skip
 AGAIN = 2  # restarts in a row from which a unit counts as started again and again
 ERROR_LIMIT = 300  # characters of an error that are shown
-INSTALLED = "/usr/lib/systemd/system/proxmox-graph-mail.socket"
+INSTALLED = tuple(f"{place}/systemd/system/proxmox-graph-mail.socket" for place in ("/usr/lib", "/usr/local/lib"))
 
 
 class Unit(NamedTuple):
@@ -45,9 +45,14 @@ _SILENT = Unit(RUNNER, "", "unknown", "", "", 0, "")
 """What is known of the queue runner where systemd does not answer."""
 
 
+def installed() -> bool:
+    """Are the units there: the package's, or those of install-units?"""
+    return any(os.path.exists(path) for path in INSTALLED)
+
+
 def known(*, hand_over: bool = False) -> dict[str, Unit]:
     """Our units by name; none where there are none."""
-    if not os.path.isdir("/run/systemd/system") or not os.path.exists(INSTALLED):
+    if not os.path.isdir("/run/systemd/system") or not installed():
         return {}
     names = (*NEEDED, *((HAND_OVER,) if hand_over else ()), *SERVICES)
     fields = "Id,LoadState,ActiveState,SubState,Result,NRestarts,StatusText"

@@ -22,6 +22,10 @@ CALLERS = (
     "libmailtools-perl",
     "php-cli",
     "perl",
+    "dnf",
+    "createrepo-c",
+    "ansible-core",
+    "python3-venv",
 )
 SYSTEM = ("systemd", "systemd-sysv", "dbus", "postfix", "ca-certificates", "procps", "iproute2", "apt-utils", "dpkg-dev",
           "bash-completion", "mandoc", "openssl")  # fmt: skip

@@ -48,7 +48,7 @@ class Machine:
         self.var = self.folder / "var"
         for name in ("root", "upper", "work", "var"):
             (self.folder / name).mkdir(mode=0o755)
-        lower = base()
+        self.base = lower = base()
         overlay = f"lowerdir={lower},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
         self._host("mount", "-t", "overlay", "overlay", "-o", overlay, str(self.root))
         disk = self.folder / "var.ext4"
