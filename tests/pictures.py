@@ -1,8 +1,10 @@
 """How a text mail's HTML page looks: rendered by a browser without a screen, light and dark, on a desk and on a phone.
 
-`make pictures` writes them into dist/pictures, to be looked at. Needs chromium, Debian's package.
+`make pictures` writes them into dist/pictures, to be looked at, and docs/arrives.png, what README shows. Needs chromium, Debian's
+package.
 """
 
+import html
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from proxmox_graph_mail.delivery.attempt import prepared
+from proxmox_graph_mail.graph.message import graph_message
 from proxmox_graph_mail.graph.page import text_page
+from proxmox_graph_mail.host import Host
+from proxmox_graph_mail.message.aliases import read_aliases
 from proxmox_graph_mail.message.parse import parse
+from proxmox_graph_mail.message.recipients import AddressBook
+from proxmox_graph_mail.spool.envelope import Envelope
 from tests.programs import TREE
 
 ZFS = """\
@@ -73,7 +81,46 @@ def picture(page: str, file: Path, width: int, *, dark: bool = False, height: in
     return Image.open(file).convert("L").crop((0, 0, width, height))
 
 
+READER = """\
+<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 0; font: 15px/1.4 "DejaVu Sans", sans-serif; color: #222; background: #f3f2f1; padding: 20px }}
+article {{ background: #fff; border: 1px solid #d2d0ce; margin-bottom: 16px; padding: 16px 20px }}
+h1 {{ font-size: 17px; margin: 0 0 6px }} p {{ margin: 0 0 12px; color: #605e5c; font-size: 13px }}
+iframe {{ border: 0; width: 100% }}
+</style>{mails}
+"""
+MAIL = """\
+<article><h1>{subject}</h1><p><b>{name}</b> &lt;{address}&gt;<br>to {to}</p>
+<iframe srcdoc="{body}" style="height:{height}px"></iframe></article>
+"""
+HOST = Host(name="pve1", fqdn="pve1.example.com", names=frozenset(["pve1", "pve1.example.com"]), cluster="prod")
+SENDER, READER_ADDRESS = "pve@example.com", "admin@example.com"
+
+
+def arrived(data: bytes, height: int) -> str:
+    """A message as a mail program shows it, by the Graph message that is made of it."""
+    book = AddressBook(HOST, read_aliases(Path("/nonexistent")), (READER_ADDRESS,), SENDER)
+    envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=1795000000.0)
+    mail, people, circumstances = prepared("0656A4B0C1E1290FA3", envelope, data, book, SENDER, 1795000000.5)
+    message = graph_message(mail, people, circumstances, headers=True)
+    sender: dict[str, str] = message["from"]["emailAddress"]
+    return MAIL.format(
+        subject=html.escape(str(message["subject"])), name=html.escape(sender["name"]), address=SENDER, to=READER_ADDRESS,
+        body=html.escape(str(message["body"]["content"])), height=height,
+    )  # fmt: skip
+
+
+def reader() -> str:
+    """Two mails that a host sends: a pool that is degraded, and a nightly backup."""
+    zed = f"From: root\nTo: root\nSubject: ZFS device removed event for rpool on pve1\n\n{ZFS}".encode()
+    backup = (TREE / "tests/corpus/vzdump-report.eml").read_bytes()
+    return READER.format(mails=arrived(zed, 190) + arrived(backup, 200))
+
+
 def main() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        picture(reader(), Path(made) / "arrives.png", 900, height=640)
+        shutil.copy(Path(made) / "arrives.png", TREE / "docs" / "arrives.png")
     folder = TREE / "dist" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts().items():

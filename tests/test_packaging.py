@@ -1,6 +1,7 @@
 """What the package's files say, held against the program. What they do is tests/acceptance's to show."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import typer.main
 
 from proxmox_graph_mail import __version__
+from proxmox_graph_mail.admin import install_units
 from proxmox_graph_mail.admin.commands import app
 from proxmox_graph_mail.settings import Settings
 from tests.programs import LAUNCHER, PYTHON, TREE, Host, eventually
@@ -213,3 +215,32 @@ def test_a_link_in_the_queue_s_place_leads_root_nowhere(host: Host) -> None:
     (host.spool / "queue").symlink_to(elsewhere)
     assert host.sendmail("-odq", "root").returncode == 75
     assert os.listdir(elsewhere) == []
+
+
+def test_the_bill_of_materials_names_what_is_shipped_and_needed(tmp_path: Path) -> None:
+    """CycloneDX: each file with its hash, each library of pyproject.toml and of debian/control; twice the same."""
+    file = tmp_path / "x.deb"
+    file.write_bytes(b"x")
+    command = [sys.executable, str(PACKAGING / "sbom"), "0.1.0", "1700000000", str(file)]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == second
+    bom = json.loads(first)
+    names = {one["name"] for one in bom["components"]}
+    assert {"x.deb", "httpx", "msal", "python3-msal", "python3-httpx", "pydantic-settings"} <= names
+    assert bom["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
+    assert {one["ref"] for one in bom["dependencies"]} == {"proxmox-graph-mail"}
+
+
+def test_units_by_pip_start_pip_s_programs() -> None:
+    """Every program that a unit starts is one that pip installs, under the same name."""
+    started = set()
+    for unit in (PACKAGING / "systemd").glob("*.service"):
+        text = install_units._adapted(unit.read_text(), Path("/opt/x/bin"))
+        assert "/usr/libexec/proxmox" not in text
+        assert "/usr/sbin/proxmox" not in text
+        started |= set(re.findall(r"^ExecStart=-?(\S+)", text, re.MULTILINE))
+    assert {path.removeprefix("/opt/x/bin/") for path in started} <= set(install_units.PROGRAMS)
+    scripts = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(install_units.PROGRAMS) <= scripts.keys()
+    enabled = {unit.name for unit in (PACKAGING / "systemd").iterdir() if unit.suffix in (".socket", ".path", ".timer")}
+    assert set(install_units.ENABLED) <= enabled

@@ -44,8 +44,8 @@ class Archive:
 
     def publish(self, deb: Path) -> None:
         """Put a package in, and sign."""
-        command = [TREE / "packaging" / "apt-repository", str(self.folder), "test@example.com", str(deb)]
-        subprocess.run(command, env=self._env, check=True, capture_output=True)
+        command = [TREE / "packaging" / "apt-repository", self.folder, "test@example.com", deb]
+        subprocess.run(list(map(str, command)), env=self._env, check=True, capture_output=True)
 
 
 def build(suffix: str = "") -> Path:
@@ -116,7 +116,8 @@ def test_apt_upgrades_with_mail_in_flight(machine: Machine, tenant: Tenant, arch
     tenant.control(latency=0.5)
     for number in range(30):
         machine.run(f"printf 'Subject: flight {number}\\n\\nx\\n' | sendmail root")
-    machine.run(f"{APT} update 2>&1")
+    updated = machine.run(f"{APT} -o APT::Update::Error-Mode=any update 2>&1").stdout
+    assert "0.1.0 " in machine.run("apt-cache policy proxmox-graph-mail").stdout, updated
     machine.run("DEBIAN_FRONTEND=noninteractive apt-get install -y --only-upgrade proxmox-graph-mail 2>&1")
     assert machine.run("dpkg-query -W -f '${Version}' proxmox-graph-mail").stdout == "0.1.0"
     wanted = {f"flight {number}" for number in range(30)}

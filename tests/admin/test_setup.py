@@ -220,6 +220,22 @@ def test_again_by_a_file_changes_nothing(host: Host, sandbox: Sandbox) -> None:
     assert host.config.stat().st_mode & 0o077 in (0, 0o040)
 
 
+def test_values_on_standard_input(host: Host, sandbox: Sandbox) -> None:
+    """As a playbook gives them, which lets no file lie about; an unknown key is named there too."""
+    bare(host, sandbox)
+    about = sandbox.about
+    values = {"GRAPH_TENANT_ID": about["tenant"], "GRAPH_CLIENT_ID": about["client"], "GRAPH_CLIENT_SECRET": about["secret"],
+              "GRAPH_SENDER": "pve@example.com", "MAIL_TO": "admin@example.com"}  # fmt: skip
+    text = "".join(f"{key}='{value}'\n" for key, value in values.items()).encode()
+    assert host.admin("setup", "--no-test", "--from", "-", stdin=text).returncode == 0
+    assert values_of(host.config)["GRAPH_CLIENT_SECRET"] == about["secret"]
+    assert "unchanged" in host.admin("setup", "--from", "-", stdin=text).stdout
+    refused = host.admin("setup", "--no-test", "--from", "-", stdin=text.replace(b"SENDER", b"SENDR"))
+    assert (refused.returncode, "standard input, line 4: GRAPH_SENDR: unknown key" in refused.stderr) == (78, True), (
+        refused.stderr
+    )
+
+
 def test_without_microsoft_it_is_written_if_nothing_is_to_be_tried(host: Host, sandbox: Sandbox) -> None:
     """A host that is built where there is no network yet: --no-test; it says so."""
     bare(host, sandbox)
