@@ -240,8 +240,9 @@ def test_dnf_automatic_mails_through_it(machine: Machine, tenant: Tenant, archiv
     section = "\n".join(documented("fedora.md", "[command_email]"))
     machine.write("/etc/dnf/automatic.conf", f"{DNF_CONF}{section}\n[base]\ndebuglevel = 1\n")
     tenant.control(forget=True)
-    machine.run("python3 -c 'import sys, dnf.automatic.main as m; sys.exit(m.main([\"/etc/dnf/automatic.conf\"]))' 2>&1")
-    mail = eventually(lambda: tenant.accepted(), "its mail arrives")[0]
+    program = "import sys, dnf.automatic.main as m; sys.exit(m.main([sys.argv[1]]))"
+    said = machine.run(["python3", "-c", program, "/etc/dnf/automatic.conf"])
+    mail = eventually(lambda: tenant.accepted(), f"its mail arrives ({said.stdout}{said.stderr})")[0]
     assert "Updates available on 'pve1'" in mail["message"]["subject"]
     assert "dummy" in mail["message"]["body"]["content"]
 
@@ -330,6 +331,7 @@ def test_the_rpm_installs_and_goes(machine: Machine, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     overlay = f"lowerdir={machine.base},upperdir={tmp_path / 'upper'},workdir={tmp_path / 'work'}"
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", overlay, str(root)], check=True)
+    subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
     try:
         subprocess.run(["rpm", "--root", str(root), "--nodeps", "-i", str(rpm)], check=True, capture_output=True)
         mail = ["chroot", str(root), "/usr/sbin/sendmail.proxmox-graph-mail", "root"]
@@ -342,5 +344,5 @@ def test_the_rpm_installs_and_goes(machine: Machine, tmp_path: Path) -> None:
         assert not (root / "usr/sbin/sendmail.proxmox-graph-mail").exists()
         assert not list((root / "usr/lib/systemd/system").glob("proxmox-graph-mail*"))
     finally:
-        subprocess.run(["umount", str(root)], check=True)
+        subprocess.run(["umount", str(root / "proc"), str(root)], check=True)
     rpm.unlink()
