@@ -334,7 +334,7 @@ def test_the_rpm_installs_and_goes(machine: Machine, tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
     try:
         subprocess.run(["rpm", "--root", str(root), "--nodeps", "-i", str(rpm)], check=True, capture_output=True)
-        mail = ["chroot", str(root), "/usr/sbin/sendmail.proxmox-graph-mail", "root"]
+        mail = ["chroot", str(root), "/usr/sbin/sendmail.proxmox-graph-mail", "-odq", "root"]
         subprocess.run(mail, input=b"Subject: rpm\n\nx\n", check=True)
         (queued,) = (root / "var/spool/proxmox-graph-mail/queue").glob("?" * 18)
         assert b"Subject: rpm" in queued.read_bytes()
