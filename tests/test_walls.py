@@ -37,7 +37,7 @@ INSIDE = {
 
 OUTSIDE = {"httpx": {"graph"}, "tenacity": {"graph"}, "msal": {"graph"}, "pydantic": {"settings"}, "typer": {"admin"},
            "click": {"admin"}, "pydantic_settings": {"settings"}, "rich": {"admin"}, "subprocess": {"proxmox", "root_mail", "message", "watch"},
-           "dotenv": {"settings"}, "cryptography": {"graph"}}  # fmt: skip
+           "dotenv": {"settings"}, "cryptography": {"graph"}, "webencodings": {"message"}}  # fmt: skip
 """Each library and the rooms it may be imported in."""
 
 HEAVY = {"os", "httpx", "pydantic", "tenacity", "msal", "email", "logging", "argparse", "dataclasses", "pathlib", "asyncio",

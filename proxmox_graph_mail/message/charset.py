@@ -1,8 +1,12 @@
-"""Bytes → text: declared charset, else UTF-8, else Latin-1; and RFC 2047 encoded words, however broken.
+"""Bytes → text: the declared charset, else UTF-8, else Windows-1252; and RFC 2047 encoded words, however broken.
 
 Programs of a host declare wrongly more often than not: mail(1) in the C locale calls UTF-8 `ANSI_X3.4-1968`,
-PVE::Tools loses the charset in the header before it. Latin-1 decodes everything, so nothing ever becomes a
-replacement character where a decoding exists.
+PVE::Tools loses the charset in the header before it. One byte that does not fit (a file name in Latin-1, a text cut inside a
+character) must not ruin the rest: what is UTF-8 stays UTF-8, and the stray byte is read as Windows-1252. That decodes everything,
+so nothing becomes a replacement character where a decoding exists.
+
+Labels are the world's (WHATWG, Encoding, "Names and labels"; by webencodings): iso-8859-1 and us-ascii mean Windows-1252, gb2312
+means its superset, and so on; what that table lacks, Python's own codecs know.
 """
 
 import base64
@@ -10,13 +14,22 @@ import binascii
 import codecs
 import re
 
+import webencodings
+
 _NO_TEXT = {"idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape", "undefined"}
 """Codecs that Python counts as text encodings and no mail means; idna and punycode take quadratic time."""
 
-_WESTERN = {"iso8859-1", "iso8859-15", "cp1252"}
+_WESTERN = {"cp1252", "iso8859-15"}
 """In these every byte is a letter; text that is UTF-8 to the last byte is never meant by them (two such letters in a row)."""
 
-_ALIASES = {"ansi": "cp1252", "x-unknown": "utf-8", "unknown-8bit": "utf-8", "unicode-1-1-utf-7": "utf-7", "cp-850": "cp850"}
+_ALIASES = {"x-unknown": "utf-8", "unknown-8bit": "utf-8", "ansi": "cp1252", "unicode-1-1-utf-7": "utf-7", "cp-850": "cp850"}
+_SUPERSETS = {"gbk": "gb18030", "iso8859-1": "cp1252"}  # what WHATWG decodes by a table of its own, and by Python's name
+_NOT_DECODED = ("replacement", "x-user-defined")  # what WHATWG refuses on purpose; Python's codec of the label may do
+_WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_STRAYS = re.compile("[\udc80-\udcff]+")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+TOLERATED = 10  # characters of a declared charset for each one that does not fit it, for the charset to be believed
 
 # RFC 2047 2, but any length, blanks inside the text, and a missing or doubled `=` at the end.
 _WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,20})?\?([BbQq])\?([^?\n]*)\?=")
@@ -28,40 +41,81 @@ def codec(charset: str) -> str | None:
     name = charset.strip().strip("\"'").lower()
     name = _ALIASES.get(name, name)
     try:
-        entry = codecs.lookup(name)
+        known = webencodings.lookup(name) if name.isascii() else None
+        entry = known.codec_info if known is not None and known.name not in _NOT_DECODED else codecs.lookup(name)
         if entry.name in _NO_TEXT or not isinstance("".encode(entry.name), bytes):
             return None
     except (LookupError, ValueError, UnicodeError, TypeError):  # ValueError: a NUL in the name
         return None
-    return entry.name
+    return _SUPERSETS.get(entry.name, entry.name)
 
 
 def decode(content: bytes, charset: str | None) -> tuple[str, str | None]:
     """The text, and a defect if the declared charset did not hold."""
-    declared = codec(charset) if charset else None
-    if declared in _WESTERN and not content.isascii():
+    text, found = _decoded(content, codec(charset) if charset else None)
+    defect = f"the charset {charset!r} does not fit the text; read as {found}" if found else None
+    return text.removeprefix("\ufeff"), defect
+
+
+def _decoded(content: bytes, declared: str | None) -> tuple[str, str]:
+    """The text; and what it was read as, if that is not what was declared, or not declared."""
+    declared = _really_wide(content, declared)
+    if declared in _WESTERN or declared is None:
         try:
-            return content.decode(), f"the charset {charset!r} does not fit the text; read as UTF-8"
+            return content.decode(), "" if declared is None or content.isascii() else "UTF-8"
         except UnicodeDecodeError:
             pass
-    for name in (declared, "utf-8"):
-        if name:
-            try:
-                text = content.decode(name)
-            except (UnicodeError, ValueError):
-                continue
-            if name == declared or not charset:
-                return text.removeprefix("\ufeff"), None
-            return text.removeprefix("\ufeff"), f"the charset {charset!r} does not fit the text; read as UTF-8"
-    # Windows-1252 is what "Latin-1" mostly means, but has holes.
-    try:
-        return content.decode("cp1252"), f"the charset {charset!r} does not fit the text; read as Windows-1252"
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), f"the charset {charset!r} does not fit the text; read as Latin-1"
+    if declared is not None and declared not in _WESTERN:
+        try:
+            return content.decode(declared), ""
+        except (UnicodeError, ValueError):
+            pass
+    if (mixed := _mixed(content)) is not None:
+        return mixed, "UTF-8, with some bytes of Windows-1252"
+    if declared == "iso8859-15":
+        return content.decode(declared), ""
+    if declared is not None and declared not in ("cp1252", "utf-8"):
+        try:
+            text = content.decode(declared, "replace")
+        except (UnicodeError, ValueError):
+            text = "\ufffd"
+        if text.count("\ufffd") * TOLERATED <= len(_BEYOND_ASCII.findall(text)):
+            return text, f"{declared}, as far as it does"
+    return _windows_1252(content), "" if declared == "cp1252" else "Windows-1252"
+
+
+def _really_wide(content: bytes, declared: str | None) -> str | None:
+    """A declared charset; of those with several bytes a character, the one that the beginning tells, and none where it cannot be:
+    no Western or Asian text in them is without a NUL."""
+    if declared not in _WIDE:
+        return declared
+    if declared.startswith("utf-16") and content.startswith(_BOMS):
+        return "utf-16"
+    return declared if b"\0" in content else None
+
+
+def _mixed(content: bytes) -> str | None:
+    """Text that is UTF-8 for its greater part: stray bytes as Windows-1252, a character that is cut off at the end as `…`; None
+    where most of what is not ASCII is no UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    text = decoder.decode(content)
+    tail = decoder.getstate()[0]
+    strays = sum(len(found) for found in _STRAYS.findall(text))
+    letters = len(_BEYOND_ASCII.findall(text))
+    if letters <= strays and not (letters == strays == 0 and len(tail) > 1):
+        return None
+    text = _STRAYS.sub(lambda match: _windows_1252(match[0].encode("utf-8", "surrogateescape")), text)
+    return f"{text}…" if tail else text
+
+
+def _windows_1252(content: bytes) -> str:
+    """As browsers read it: where Windows-1252 has holes, a byte is the control character of its number."""
+    text = content.decode("cp1252", "surrogateescape")
+    return _STRAYS.sub(lambda match: match[0].encode("utf-8", "surrogateescape").decode("latin-1"), text)
 
 
 def raw_header(value: str | bytes) -> str:
-    """A header value that may hold raw 8-bit bytes (surrogates, as the email package keeps them): UTF-8, else Latin-1."""
+    """A header value that may hold raw 8-bit bytes (surrogates, as the email package keeps them): UTF-8, else Windows-1252."""
     if isinstance(value, str):
         if value.isascii():
             return value

@@ -31,7 +31,7 @@ SYSTEM = ("systemd", "systemd-sysv", "dbus", "postfix", "ca-certificates", "proc
           "bash-completion", "mandoc", "openssl")  # fmt: skip
 SANDBOX = ("python3-starlette", "python3-uvicorn", "python3-trustme", "python3-jwt", "python3-jsonschema", "python3-referencing")
 LATER = ("python3-httpx", "python3-msal", "python3-pydantic-settings", "python3-tenacity", "python3-typer", "python3-rich",
-         "python3-cryptography", "python3-dotenv", "python3-click", "ssl-cert")  # fmt: skip
+         "python3-cryptography", "python3-dotenv", "python3-click", "python3-webencodings", "ssl-cert")  # fmt: skip
 """What the package depends on, and what Postfix recommends."""
 
 AGAIN = ("postfix",)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Archive:
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
+        self._published = int(time.time()) - 3600
         self._env = os.environ | {"GNUPGHOME": str(home), "REPOSITORY_URL": "http://127.0.0.1:8080"}
         key = [
             "gpg",
@@ -46,6 +48,9 @@ class Archive:
         """Put a package in, and sign."""
         command = [TREE / "packaging" / "apt-repository", self.folder, "test@example.com", deb]
         subprocess.run(list(map(str, command)), env=self._env, check=True, capture_output=True)
+        # A web server tells a file's time to the second, and the tests publish faster than anybody releases.
+        self._published += 60
+        os.utime(self.folder / "dists/stable/InRelease", (self._published, self._published))
 
 
 def build(suffix: str = "") -> Path:
@@ -99,13 +104,14 @@ def test_a_release_that_was_tampered_with_is_refused(machine: Machine, archive: 
     """The signature is over every hash: a changed InRelease, and a changed Packages, both."""
     for name in ("dists/stable/InRelease", "dists/stable/main/binary-amd64/Packages.gz"):
         file = archive.folder / name
-        before = file.read_bytes()
+        before, when = file.read_bytes(), file.stat().st_mtime
         file.write_bytes(
             before.replace(b"proxmox-graph-mail", b"proxmox-graph-evil", 1) if name.endswith("InRelease") else before + b"x"
         )
         machine.run("rm -rf /var/lib/apt/lists/127.0.0.1*")
         done = machine.run(f"{APT} -o APT::Update::Error-Mode=any update 2>&1", check=False)
         file.write_bytes(before)
+        os.utime(file, (when, when))
         assert done.returncode != 0, done.stdout
     machine.run(f"{APT} update 2>&1")
 
@@ -128,7 +134,7 @@ def test_apt_upgrades_with_mail_in_flight(machine: Machine, tenant: Tenant, arch
 def test_ansible_sets_it_up_and_changes_nothing_twice(machine: Machine, tenant: Tenant, archive: Archive) -> None:
     """The role of the documents, by the real ansible: changed, then ok; a file that was there with the wrong owner is put right."""
     conf = "/etc/proxmox-graph-mail.conf"
-    machine.run("DEBIAN_FRONTEND=noninteractive apt-get purge -y proxmox-graph-mail 2>&1")
+    machine.run(f"{INSTALL} postfix 2>&1; apt-get purge -y proxmox-graph-mail 2>&1")  # mail(1) goes with the last mail system
     machine.write(conf, "MAIL_TO=old@example.com\n", 0o644)
     machine.run("cp -r /srv/project/docs/ansible /root/ansible")
     about = tenant.about
@@ -157,7 +163,7 @@ def test_ansible_sets_it_up_and_changes_nothing_twice(machine: Machine, tenant: 
 
 def test_a_file_with_the_wrong_owner_is_put_right(machine: Machine, tenant: Tenant, archive: Archive) -> None:
     """Laid down before the package; the installation says so."""
-    machine.run("DEBIAN_FRONTEND=noninteractive apt-get remove -y proxmox-graph-mail 2>&1")
+    machine.run(f"{INSTALL} postfix 2>&1")
     machine.run("chown nobody:nogroup /etc/proxmox-graph-mail.conf; chmod 0644 /etc/proxmox-graph-mail.conf")
     said = machine.run(f"{INSTALL} proxmox-graph-mail 2>&1").stdout
     assert "/etc/proxmox-graph-mail.conf now belongs to root and the group proxmox-graph-mail, mode 0640" in said
@@ -255,7 +261,7 @@ TARGET = (
 
 def test_from_found_it_to_a_test_notification_and_back(machine: Machine, tenant: Tenant, archive: Archive) -> None:
     """An smtp target to Microsoft: install, setup, migrate, a notification through Graph, and everything back again."""
-    machine.run("DEBIAN_FRONTEND=noninteractive apt-get purge -y proxmox-graph-mail 2>&1; apt-get install -y postfix 2>&1")
+    machine.run(f"{INSTALL} postfix 2>&1; apt-get purge -y proxmox-graph-mail 2>&1")
     machine.run(f"install -D -m 0755 {LAYER} /usr/bin/pvesh; mkdir -p /etc/pve/nodes/pve1 /etc/pve/priv")
     machine.write("/etc/pve/user.cfg", "user:root@pam:1:0:Ada::ada%40example.com:::\n")
     machine.write("/etc/pve/notifications.cfg", TARGET)
@@ -292,7 +298,7 @@ def test_pip_and_its_units(machine: Machine, tenant: Tenant, archive: Archive) -
         "DEBIAN_FRONTEND=noninteractive apt-get remove -y postfix 2>&1; apt-get purge -y proxmox-graph-mail 2>&1; rm -f /etc/proxmox-graph-mail.conf"
     )
     machine.run(
-        f"{INSTALL} python3-httpx python3-msal python3-pydantic-settings python3-tenacity python3-typer python3-rich python3-dotenv 2>&1"
+        f"{INSTALL} python3-httpx python3-msal python3-pydantic-settings python3-tenacity python3-typer python3-rich python3-dotenv python3-webencodings 2>&1"
     )
     machine.run("python3 -m venv --system-site-packages /opt/proxmox-graph-mail")
     pip = "/opt/proxmox-graph-mail/bin/pip --disable-pip-version-check install --no-index --no-deps"
