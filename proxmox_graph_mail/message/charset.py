@@ -13,6 +13,7 @@ import base64
 import binascii
 import codecs
 import re
+import unicodedata
 
 import webencodings
 
@@ -29,6 +30,7 @@ _WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STRAYS = re.compile("[\udc80-\udcff]+")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 TOLERATED = 10  # characters of a declared charset for each one that does not fit it, for the charset to be believed
 
 # RFC 2047 2, but any length, blanks inside the text, and a missing or doubled `=` at the end.
@@ -112,6 +114,14 @@ def _windows_1252(content: bytes) -> str:
     """As browsers read it: where Windows-1252 has holes, a byte is the control character of its number."""
     text = content.decode("cp1252", "surrogateescape")
     return _STRAYS.sub(lambda match: match[0].encode("utf-8", "surrogateescape").decode("latin-1"), text)
+
+
+def shown(text: str, instead: str = "") -> str:
+    """The text without what a line of it must not hold: controls, line ends, surrogates, and what turns the direction of what
+    stands around it (UAX #9: embeddings, overrides, isolates). Joiners, soft hyphens, and blanks of other widths stay."""
+    if text.isprintable():
+        return text
+    return "".join(instead if c in _TURNING or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
 
 
 def raw_header(value: str | bytes) -> str:

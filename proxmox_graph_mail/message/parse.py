@@ -16,8 +16,9 @@ from email.utils import parsedate_to_datetime
 
 from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import exceeded
+from proxmox_graph_mail.message.content import Part
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
-from proxmox_graph_mail.message.parts import Contents, Part, walk
+from proxmox_graph_mail.message.parts import Contents, only_cited_inline, walk
 from proxmox_graph_mail.rfc822.addresses import mailboxes
 from proxmox_graph_mail.rfc822.header import section_end, start_of_message, written_fields
 
@@ -33,7 +34,8 @@ class _Policy(Compat32):
 
     def header_fetch_parse(self, name: str, value: str) -> str:
         if name.lower() in ("content-type", "content-disposition"):
-            value = value[:PARAMETER_LIMIT]
+            # Unfolded: a boundary or a name may be folded inside of its quotes.
+            value = value[:PARAMETER_LIMIT].replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", "\t")
         return charset.raw_header(value)
 
 
@@ -53,6 +55,8 @@ def parse(data: bytes) -> Mail:
         message = _message(_clean_header(data[start_of_message(data) :], contents))
         contents.defects += [f"{type(defect).__name__}" for defect in message.defects]
         walk(message, contents)
+        if not (contents.htmls or contents.texts or contents.alternatives):
+            contents.htmls = contents.empty_pages[:1]
         if contents.too_many:
             return outline(data, "it has too many parts")
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
@@ -87,14 +91,33 @@ def _message(data: bytes) -> Part:
 
 
 def _clean_header(data: bytes, contents: Contents) -> bytes:
-    """Bare CRs and NULs of the header become blanks: the parser would take a CR for a line end, and so a forged field."""
+    """The header as the standard library's parser understands it: bare CRs and NULs become blanks (it would take a CR for a line
+    end, and so a forged field), the blank before a colon goes, a forgotten fold is folded. A line that would continue a field,
+    and has none before it, is text."""
     head = data[: section_end(data)[0]]
-    if b"\r" in head or b"\0" in head:
-        clean = _BARE_CR.sub(b" ", head).replace(b"\0", b" ")
-        if clean != head:
-            contents.defects.append("bare CR or NUL in the header; read as blanks")
-        return clean + data[len(head) :]
-    return data
+    clean = _BARE_CR.sub(b" ", head).replace(b"\0", b" ") if b"\r" in head or b"\0" in head else head
+    if clean != head:
+        contents.defects.append("bare CR or NUL in the header; read as blanks")
+    begin = 0
+    while clean[begin : begin + 1] in (b" ", b"\t"):
+        begin = clean.find(b"\n", begin) + 1 or len(clean)
+    if begin and (lost := clean[:begin]).strip():
+        contents.texts.append(charset.decode(lost, None)[0].replace("\r\n", "\n"))
+        contents.defects.append("a continuation line before the first field; shown as text")
+    clean = clean[begin:]
+    if b" :" in clean or b"\t:" in clean or b"\n=?" in clean:
+        fields = written_fields(clean)
+        rest = clean[sum(map(len, fields)) :]
+        clean = b"".join([_well_formed(field) for field in fields]) + rest
+    return data if clean == head else clean + data[len(head) :]
+
+
+def _well_formed(field: bytes) -> bytes:
+    """A field without a blank before its colon, and with every continuation line folded."""
+    name, _, value = field.partition(b":")
+    lines = value.split(b"\n")
+    folded = [lines[0], *(line if line[:1] in (b" ", b"\t", b"", b"\r") else b" " + line for line in lines[1:])]
+    return name.rstrip(b" \t") + b":" + b"\n".join(folded)
 
 
 def _mail(message: Part, contents: Contents) -> Mail:
@@ -128,7 +151,7 @@ def _mail(message: Part, contents: Contents) -> Mail:
         text="\n".join(texts) if texts else None,
         html=contents.htmls[0] if contents.htmls else None,
         appended=tuple(contents.texts) if contents.htmls else (),
-        attachments=tuple(contents.attachments),
+        attachments=only_cited_inline(contents),
         sealed=message.get_content_type() in _SEALED,
         headers=headers,
         defects=tuple(dict.fromkeys(contents.defects)),
@@ -147,8 +170,8 @@ def _headers(message: Part) -> Iterator[tuple[str, str]]:
 
 
 def _one_line(value: str) -> str:
-    """What an encoded word may have smuggled in must not end a line again."""
-    return "".join(c if c.isprintable() else " " for c in value) if not value.isprintable() else value
+    """What an encoded word may have smuggled in must not end a line again, or turn what stands around it."""
+    return charset.shown(value, " ")
 
 
 def _date(value: str) -> datetime | None:

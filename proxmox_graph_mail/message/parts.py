@@ -5,21 +5,27 @@ footer) are appended; every other leaf is an attachment, so that nothing a messa
 page can show: as bytes they take a quarter of what they would take as characters.
 """
 
-import binascii
-import email.message
+import html
 import mimetypes
 import re
-from email.errors import MessageError
+from dataclasses import replace
+from urllib.parse import quote
 
 from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import PARTS
+from proxmox_graph_mail.message.content import Part, as_bytes, content_of
 from proxmox_graph_mail.message.mail import Attachment
-
-Part = email.message.Message
+from proxmox_graph_mail.message.preamble import is_preamble
 
 MAX_DEPTH = 50
 TEXTS = 6 << 20  # bytes of texts and pages together that are taken as text; a request to Graph takes 4 MB
 SHOWN = 200_000  # bytes of the beginning, and of the end, of a text that is longer
+NAME_LIMIT = 255  # bytes of a file name, as most file systems have it
+_EMPTY_PAGE = re.compile(
+    r"<(script|style|head|title)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>|&nbsp;|&#160;|&#xa0;", re.IGNORECASE | re.DOTALL
+)
+_SHOWS = re.compile(r"<(?:img|svg|video|object|embed|iframe|hr)\b|background", re.IGNORECASE)
+_EMPTY_LIMIT = 20_000  # characters of a page that may be looked at for nothing; what is longer says something
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
 
 
@@ -30,6 +36,7 @@ class Contents:
         self.texts: list[str] = []
         self.alternatives: list[str] = []  # texts that another part says again as HTML
         self.htmls: list[str] = []
+        self.empty_pages: list[str] = []  # pages on which nothing would be seen
         self.attachments: list[Attachment] = []
         self.defects: list[str] = []
         self.taken = 0  # bytes of texts so far
@@ -78,19 +85,42 @@ def walk(part: Part, contents: Contents, *, alternative: bool = False, related: 
 def _stray_text(text: str | None, contents: Contents) -> None:
     """What stands before the first and behind the last boundary is to be ignored (RFC 2046 5.1.1), for it says to old
     programs that this is MIME. If it says anything else, a boundary was wrong, and it may be the report itself."""
-    if text and text.strip() and not re.search("mime|multi-?part|encrypted|signed", text, re.IGNORECASE):
+    if text and text.strip() and not is_preamble(text):
         content = text.encode("utf-8", "surrogateescape")
         contents.texts.append(charset.decode(content, None)[0].replace("\r\n", "\n").strip("\n") + "\n")
         contents.defects.append("text outside the MIME boundaries; shown")
 
 
 def _page(part: Part, contents: Contents) -> None:
-    content = _content(part)
+    content = content_of(part)
     if contents.taken + len(content) <= TEXTS:
-        contents.htmls.append(_decoded(part, contents, content))
+        page = _decoded(part, contents, content)
+        (contents.empty_pages if _is_empty(page) else contents.htmls).append(page)
         return
     contents.attachments.append(Attachment(name="message.html", content_type="text/html", content=content))
     contents.texts.append("The page of this mail is too long to be shown here; it is attached as message.html.\n")
+
+
+def _is_empty(page: str) -> bool:
+    """Would nothing be seen on it? Some programs put an empty page beside the text that says everything."""
+    if len(page) > _EMPTY_LIMIT or _SHOWS.search(page):
+        return False
+    return not _EMPTY_PAGE.sub("", page).strip()
+
+
+def only_cited_inline(contents: Contents) -> tuple[Attachment, ...]:
+    """The attachments; one that the page never shows is to be seen in the list of attachments."""
+    page = contents.htmls[0].lower() if contents.htmls else ""
+    return tuple(
+        replace(one, inline=False)
+        if one.inline and not {f"cid:{one.content_id.lower()}", f"cid:{quote(one.content_id.lower(), safe='')}"} & _cited(page)
+        else one
+        for one in contents.attachments
+    )
+
+
+def _cited(page: str) -> set[str]:
+    return {html.unescape(found) for found in re.findall(r"cid:[^\s\"'<>)]+", page)}
 
 
 def _middle_cut(content: bytes, contents: Contents) -> bytes | None:
@@ -107,7 +137,7 @@ def _middle_cut(content: bytes, contents: Contents) -> bytes | None:
 
 
 def _text(part: Part, contents: Contents) -> str | None:
-    content = _content(part)
+    content = content_of(part)
     if contents.taken + len(content) > TEXTS:
         cut = _middle_cut(content, contents)
         return None if cut is None else _decoded(part, contents, cut)
@@ -136,17 +166,6 @@ def _charset(part: Part) -> str | None:
     return lost.group(1) if lost else None
 
 
-def _content(part: Part) -> bytes:
-    if str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64":
-        encoded = part.get_payload()
-        try:
-            return binascii.a2b_base64(encoded) if isinstance(encoded, str) else _as_bytes(part)
-        except ValueError:
-            pass  # the standard library's way repairs more, and takes four times the memory
-    content = part.get_payload(decode=True)
-    return content if isinstance(content, bytes) else _as_bytes(part)
-
-
 def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
     kind = part.get_content_type()
     name = _filename(part)
@@ -154,18 +173,18 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
         children = part.get_payload()
         inner = children[0] if isinstance(children, list) and children and isinstance(children[0], Part) else None
         if kind == "message/delivery-status":
-            content = "\n".join(str(child) for child in children).encode() if isinstance(children, list) else _content(part)
+            content = "\n".join(str(child) for child in children).encode() if isinstance(children, list) else content_of(part)
             kind, name = "text/plain", name or "delivery-status.txt"
         elif kind in ("message/rfc822", "message/global") and inner is not None:
-            content = _as_bytes(inner)
+            content = as_bytes(inner)
             title = charset.unfolded(str(inner.get("Subject", ""))).strip()
             name = name or f"{_safe_name(title)[:80] or 'message'}.eml"
         else:
-            content = _as_bytes(part)
+            content = as_bytes(part)
             kind = "message/rfc822"
             name = name or "part.eml"
     else:
-        content = _content(part)
+        content = content_of(part)
     if not name:
         extension = mimetypes.guess_extension(kind) or ".bin"
         name = f"attachment-{len(contents.attachments) + 1}{extension}"
@@ -176,32 +195,24 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
     return Attachment(name=name, content_type=_safe_type(kind), content=content, inline=inline, content_id=content_id)
 
 
-def _as_bytes(part: Part) -> bytes:
-    try:
-        return part.as_bytes()
-    except (MessageError, UnicodeError, LookupError, ValueError, TypeError, AttributeError, IndexError):
-        pass  # the standard library refuses to write some fields and charsets that it has read
-    fields = "".join(f"{name}: {charset.raw_header(str(value))}\n" for name, value in part.raw_items())
-    children = part.get_payload()
-    if not isinstance(children, list):
-        return fields.encode("utf-8", "surrogateescape") + b"\n" + _content(part)
-    boundary = f"--{part.get_boundary('part')}\n".encode("utf-8", "surrogateescape")
-    inner = [boundary + _as_bytes(child) + b"\n" for child in children if isinstance(child, Part)]
-    return b"".join([fields.encode("utf-8", "surrogateescape"), b"\n", *inner])
-
-
 def _filename(part: Part) -> str:
     name = part.get_filename() or ""
     return _safe_name(charset.unfolded(str(name)))
 
 
 def _safe_name(name: str) -> str:
-    """A file name without directories and control characters: it ends up on somebody's disk."""
-    name = re.split(r"[/\\]", name)[-1]
-    return (
-        "".join(c for c in name if c.isprintable()).strip().strip(".")
-        and "".join(c if c not in '<>:"|?*' else "_" for c in name if c.isprintable()).strip()
-    )
+    """A file name without directories and control characters, of at most NAME_LIMIT bytes: it ends up on somebody's disk."""
+    name = charset.shown(re.split(r"[/\\]", name)[-1]).strip()
+    if not name.strip("."):
+        return ""
+    name = "".join(c if c not in '<>:"|?*' else "_" for c in name)
+    if len(name.encode("utf-8", "replace")) <= NAME_LIMIT:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension.encode("utf-8", "replace")) > 20:
+        stem, dot, extension = name, "", ""
+    room = NAME_LIMIT - len(f"{dot}{extension}".encode("utf-8", "replace"))
+    return stem.encode("utf-8", "replace")[:room].decode("utf-8", "ignore") + dot + extension
 
 
 def _safe_type(kind: str) -> str:

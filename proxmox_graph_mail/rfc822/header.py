@@ -7,19 +7,35 @@ from proxmox_graph_mail.rfc822.addresses import addresses
 
 HEADER_LIMIT = 4 << 20  # bytes of header `-t` reads before it stops looking for the blank line; no real header comes near
 
+_BOM = b"\xef\xbb\xbf"
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc")
 _RESENT_FIELDS = (b"resent-to", b"resent-cc", b"resent-bcc")
 
 
 def start_of_message(data: bytes) -> int:
-    """The offset behind leading mbox lines (`From …`, `>From …`), which Postfix local(8) writes before a mail it pipes."""
-    at = 0
-    while data.startswith((b"From ", b">From "), at):
+    """The offset behind a byte order mark, which some editors write, and leading mbox lines (`From …`, `>From …`), which Postfix
+    local(8) writes before a mail it pipes."""
+    at = len(_BOM) if data.startswith(_BOM) else 0
+    while _is_mbox_line(data, at):
         end = data.find(b"\n", at)
         if end < 0:
             return len(data)
         at = end + 1
     return at
+
+
+def _is_mbox_line(data: bytes, at: int) -> bool:
+    if not data.startswith((b"From ", b">From "), at):
+        return False
+    return not data[at + 5 : at + 100].lstrip(b" \t").startswith(b":")  # `From : x` is a field (RFC 5322 4.5)
+
+
+def goes_on(line: bytes) -> bool:
+    """Does a line go on with the field before: folded, or an encoded word that somebody forgot to fold?"""
+    if line[:1] in (b" ", b"\t"):
+        return True
+    word = line[2:80].split(b"?", 2)
+    return line.startswith(b"=?") and len(word) == 3 and b" " not in word[0] and word[1].upper() in (b"B", b"Q")
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
@@ -51,7 +67,7 @@ def written_fields(head: bytes) -> list[bytes]:
         end = head.find(b"\n", at) + 1 or len(head)  # not splitlines: a bare CR ends no line
         line = head[at:end]
         at = end
-        if line[:1] in (b" ", b"\t") and folded:
+        if folded and goes_on(line):
             folded[-1].append(line)
         elif field_name(line):
             folded.append([line])
