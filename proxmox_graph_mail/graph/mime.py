@@ -16,20 +16,25 @@ from email.header import Header
 from email.message import Message
 from email.parser import BytesHeaderParser
 from email.utils import format_datetime
+from urllib.parse import quote
 
 from proxmox_graph_mail.graph.message import Circumstances, display_name, message_id, reply_to
+from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.mail import Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients
-from proxmox_graph_mail.rfc822.header import field_name, split, written_fields
+from proxmox_graph_mail.rfc822.addresses import mailboxes
+from proxmox_graph_mail.rfc822.header import field_name, split, well_formed, written_fields
 
 MIME_LIMIT = 2_200_000  # bytes of a message in MIME form: base64 makes 3 MB of it, and Graph is known to refuse what is larger
 MAX_DEPTH = 50
+PARAMETER_LIMIT = 4096  # characters read of a field with parameters
 
 _REPLACED = frozenset(
     (b"to", b"cc", b"bcc", b"from", b"sender", b"return-path", b"delivered-to", b"x-original-to",
      b"resent-to", b"resent-cc", b"resent-bcc", b"resent-from", b"resent-sender", b"dkim-signature")
 )  # fmt: skip
 """…by the envelope's; and a signature over the header can no longer verify."""
+_PARAMETER = re.compile(r";(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")  # a semicolon outside of quotes
 _EXCHANGE = b"x-ms-exchange-"  # what Exchange alone may say
 
 
@@ -49,6 +54,7 @@ def mime_form(data: bytes, mail: Mail, recipients: Recipients, circumstances: Ci
     for field in fields:
         name = field_name(field)
         if name.lower() not in _REPLACED and not name.lower().startswith(_EXCHANGE):
+            field = well_formed(field)
             kept.append(field.rstrip(b"\r\n") if field.isascii() else _encoded(name, field.partition(b":")[2], newline))
             present.add(name.lower())
     ours = [("From", _mailboxes([Mailbox(display_name(mail.sender, circumstances), circumstances.sender)]))]
@@ -72,20 +78,39 @@ def mime_form(data: bytes, mail: Mail, recipients: Recipients, circumstances: Ci
 
 
 def _encoded(name: bytes, value: bytes, newline: bytes) -> bytes:
-    """A field with raw 8-bit text (mail(1) writes such subjects) as RFC 2047 wants it."""
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    words = Header(" ".join(text.split()), "utf-8", maxlinelen=70, header_name=name.decode("ascii")).encode(linesep="\n")
+    """A field with raw 8-bit text (mail(1) writes such subjects) as the standards want it: parameters by RFC 2231, addresses and
+    words by RFC 2047. An encoded word that stands beside it stays one word, and is not encoded twice."""
+    text = " ".join(charset.raw_header(value).split())
+    kind = name.lower()
+    if kind in (b"content-type", b"content-disposition"):
+        return name + b": " + _with_parameters(text[:PARAMETER_LIMIT]).encode("ascii")
+    if kind == b"reply-to":
+        people = [Mailbox(charset.words(display), address) for display, address in mailboxes(text) if address.isascii()]
+        return name + b": " + _mailboxes(people).encode("ascii").replace(b"\n", newline)
+    words = Header(charset.words(text), "utf-8", maxlinelen=70, header_name=name.decode("ascii")).encode(linesep="\n")
     return name + b": " + words.encode("ascii").replace(b"\n", newline)
+
+
+def _with_parameters(text: str) -> str:
+    """A value with parameters; those that are not ASCII in RFC 2231's form."""
+    value, *parameters = _PARAMETER.split(text)
+    out = [value.strip().encode("ascii", "ignore").decode()]
+    for parameter in parameters:
+        key, equals, said = (word.strip() for word in parameter.partition("="))
+        key = key.encode("ascii", "ignore").decode()
+        said = said.strip('"')
+        if equals and key and said.isascii():
+            out.append(f'{key}="{said}"')
+        elif equals and key:
+            out.append(f"{key}*=utf-8''{quote(said, safe='')}")
+    return "; ".join(out)
 
 
 def _mailboxes(people: Iterable[Mailbox]) -> str:
     """An address list, one a line, each name quoted or encoded (RFC 2047)."""
     shown = []
     for person in people:
-        name = "".join(c for c in person.name if c.isprintable())
+        name = charset.shown(person.name)
         if name and name.isascii():
             name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         elif name:

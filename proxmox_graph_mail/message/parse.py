@@ -20,7 +20,7 @@ from proxmox_graph_mail.message.content import Part
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.parts import Contents, only_cited_inline, walk
 from proxmox_graph_mail.rfc822.addresses import mailboxes
-from proxmox_graph_mail.rfc822.header import section_end, start_of_message, written_fields
+from proxmox_graph_mail.rfc822.header import section_end, start_of_message, well_formed, written_fields
 
 PIECE = 1 << 16
 OUTLINE, OUTLINE_FIELDS, LONGEST_FIELD = 64 << 10, 200, 4096
@@ -108,16 +108,8 @@ def _clean_header(data: bytes, contents: Contents) -> bytes:
     if b" :" in clean or b"\t:" in clean or b"\n=?" in clean:
         fields = written_fields(clean)
         rest = clean[sum(map(len, fields)) :]
-        clean = b"".join([_well_formed(field) for field in fields]) + rest
+        clean = b"".join([well_formed(field) for field in fields]) + rest
     return data if clean == head else clean + data[len(head) :]
-
-
-def _well_formed(field: bytes) -> bytes:
-    """A field without a blank before its colon, and with every continuation line folded."""
-    name, _, value = field.partition(b":")
-    lines = value.split(b"\n")
-    folded = [lines[0], *(line if line[:1] in (b" ", b"\t", b"", b"\r") else b" " + line for line in lines[1:])]
-    return name.rstrip(b" \t") + b":" + b"\n".join(folded)
 
 
 def _mail(message: Part, contents: Contents) -> Mail:

@@ -76,6 +76,14 @@ def written_fields(head: bytes) -> list[bytes]:
     return [b"".join(lines) for lines in folded]
 
 
+def well_formed(field: bytes) -> bytes:
+    """A field without a blank before its colon, and with every continuation line folded."""
+    name, _, value = field.partition(b":")
+    lines = value.split(b"\n")
+    folded = [lines[0], *[line if line[:1] in (b" ", b"\t", b"", b"\r") else b" " + line for line in lines[1:]]]
+    return name.rstrip(b" \t") + b":" + b"\n".join(folded)
+
+
 def field_name(field: bytes) -> bytes:
     """A field's name as written; empty if this is no field (RFC 5322 3.6.8: printable ASCII, then a colon)."""
     name, colon, _ = field.partition(b":")

@@ -14,6 +14,7 @@ from proxmox_graph_mail.graph.mime import mime_form
 from proxmox_graph_mail.message.mail import Mailbox
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import Recipients
+from proxmox_graph_mail.rfc822.header import start_of_message
 from tests.message.test_corpus import AT, CORPUS
 from tests.programs import Host, Sandbox
 
@@ -109,7 +110,9 @@ def test_what_has_no_mime_header_has_no_mime_form(data: bytes) -> None:
 def test_the_corpus_keeps_its_leaves(name: str) -> None:
     """Each message of the corpus that has a MIME form: the same parts with the same content."""
     data = (CORPUS / f"{name}.eml").read_bytes()
-    start = data.index(b"\n") + 1 if data.startswith(b"From ") else 0
+    if name == "blank-before-the-colon":
+        pytest.skip("the standard library sees no header there")
+    start = start_of_message(data)
     made = mime_form(data[start:], parse(data), TO, AT)
     if made is not None:
         old, new = (email.message_from_bytes(bytes_) for bytes_ in (data[start:], made))
@@ -182,3 +185,33 @@ def test_one_too_large_for_the_mime_form_goes_as_json(online: Host, sandbox: San
     assert online.admin("run", "--once").returncode == 0
     assert "mime" not in sandbox.accepted()[0]["message"]
     assert any("too large for the MIME form" in line for line in online.syslog.read())
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ('Content-Type: text/html; charset=utf-8; name="Übersicht; neu.html"', "name*=utf-8''%C3%9Cbersicht%3B%20neu.html"),
+        ("Content-Type: text/plain; name=größe.txt", "name*=utf-8''gr%C3%B6%C3%9Fe.txt"),
+        ("Content-Disposition: attachment; filename=\"ü.pdf\"; size=3", "filename*=utf-8''%C3%BC.pdf; size=\"3\""),
+        ("Reply-To: Jörg Müller <jm@example.com>", "Reply-To: =?utf-8?b?SsO2cmcgTcO8bGxlcg==?= <jm@example.com>"),
+        ("Reply-To: ü <ü@exämple.com>, b@example.com", "Reply-To: b@example.com"),
+        ("Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?= und größer", "=?utf-8?b?Z3LDvMOfZSB1bmQgZ3LDtsOfZXI=?="),
+        ("X-Note : grün", "X-Note: =?utf-8?b?Z3LDvG4=?="),
+    ],
+)  # fmt: skip
+def test_raw_text_in_a_header_is_written_as_the_standards_say(field: str, expected: str) -> None:
+    """RFC 2231 for parameters, addresses outside of words, no word encoded twice; the type stays what it was."""
+    data = f"From: jörg@exämple.com\n{field}\n\nbody\n".encode()
+    made = mime_form(data, parse(data), TO, AT)
+    assert made is not None
+    assert expected in made.decode("ascii")
+    if field.startswith("Content-Type"):
+        assert email.message_from_bytes(made).get_content_type() == field.split(" ")[1].strip(";")
+
+
+def test_a_part_s_boundary_survives_a_raw_name_beside_it() -> None:
+    """A multipart keeps its parts."""
+    data = 'Content-Type: multipart/mixed; name="ü"; boundary="a b"\n\n--a b\nContent-Type: text/plain\n\nx\n--a b--\n'.encode()
+    made = mime_form(data, parse(data), TO, AT)
+    assert made is not None
+    assert email.message_from_bytes(made).get_boundary() == "a b"

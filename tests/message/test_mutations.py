@@ -7,8 +7,11 @@ import random
 import pytest
 
 from proxmox_graph_mail.graph.message import graph_message, request_body
+from proxmox_graph_mail.graph.mime import mime_form
+from proxmox_graph_mail.message.content import base64
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import recipients
+from proxmox_graph_mail.rfc822.header import start_of_message
 from tests.message.test_corpus import AT, BOOK, CORPUS
 
 MAILS = [path.read_bytes() for path in sorted(CORPUS.glob("*.eml"))]
@@ -73,8 +76,11 @@ def test_broken_mail_neither_raises_nor_loses_an_attachment(seed: int) -> None:
         mail = parse(data)
         message = graph_message(mail, recipients(["admin@example.com"], mail, BOOK), AT)
         assert request_body(message, save_to_sent_items=False)
+        mime_form(data[start_of_message(data) :], mail, recipients(["admin@example.com"], mail, BOOK), AT)
         if data.startswith((b"From ", b">From ")) or b"\r" in data or b"\0" in data:
             continue  # these we repair first, and see more than the library
         contents = [attachment.content for attachment in mail.attachments]
         for content in seen_by_the_library(data):
-            assert content in contents, (seed, data)
+            # What the library leaves encoded, or decodes the beginning of, we have decoded.
+            decoded = base64(content.decode("latin-1")) or content
+            assert any(one.startswith(content) or one == decoded for one in contents), (seed, data)
