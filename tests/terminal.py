@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -42,6 +43,10 @@ class Terminal:
     def type(self, text: str) -> None:
         """And Enter."""
         os.write(self._master, f"{text}\n".encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
 
     def close(self) -> int:
         """Read to the end; the exit status."""

@@ -1,6 +1,7 @@
 """Values from an admin: asked for on a terminal, pasted as a block, or read from a file; each checked before it is taken."""
 
 import contextlib
+import select
 import sys
 import termios
 from collections.abc import Iterator
@@ -30,12 +31,21 @@ def secret_from(path: Path) -> str:
 
 
 def pasted() -> dict[str, str]:
-    """The keys (upper case) in lines that are typed or pasted, to the first empty one; nothing of them is shown."""
+    """The keys (upper case) in lines that are typed or pasted, to the first empty one behind which nothing waits; nothing of them
+    is shown."""
+    lines: list[str] = []
     with _unseen():
-        lines = []
-        while line := sys.stdin.readline().strip():
-            lines.append(line)
-    return settings.values_in("\n".join(lines))
+        while (line := sys.stdin.readline()) and (line.strip() or _more_is_waiting()):
+            lines.append(line.strip())
+    found = settings.values_in("\n".join(lines))
+    if any(lines) and not found:
+        print("No line of the form KEY=value was in what was pasted. The values are asked for one by one.")
+    return found
+
+
+def _more_is_waiting() -> bool:
+    """Has more been pasted than was read? (Python may have read ahead of the terminal.)"""
+    return bool(select.select([sys.stdin], [], [], 0.2)[0])
 
 
 @contextlib.contextmanager
@@ -56,11 +66,14 @@ class Answers:
 
     def __init__(self, values: dict[str, str], final: set[str]) -> None:
         self.values = values
+        self.asked = False
+        """Was anything asked since the last `reopen`?"""
         self._final = final
 
     def reopen(self, keys: tuple[str, ...]) -> None:
         """Ask for these again, and offer what they are now; not a secret, which nobody sees."""
         self._final.difference_update(keys)
+        self.asked = False
         if "GRAPH_CLIENT_SECRET" in keys:
             self.values["GRAPH_CLIENT_SECRET"] = ""
 
@@ -88,6 +101,7 @@ class Answers:
             print(f"{key}: {printable(problem)}")
         elif key in self._final and not _doubt(key, known) and (known or optional):
             return
+        self.asked = True
         self._until_valid(key, prompt, "" if problem else known, hidden=hidden, optional=optional)
         self._final.add(key)
 

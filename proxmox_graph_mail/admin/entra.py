@@ -15,10 +15,10 @@ import typer
 
 from proxmox_graph_mail import files
 from proxmox_graph_mail.admin.connection import Connection
+from proxmox_graph_mail.admin.screen import put
 from proxmox_graph_mail.errors import MailError, SettingsError
 from proxmox_graph_mail.graph.cloud import CLOUDS
 from proxmox_graph_mail.host import this_host
-from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.settings import Settings, load
 
 
@@ -63,9 +63,9 @@ def entra(
         "GRAPH_SENDER": settings.graph_sender, "GRAPH_CLOUD": settings.graph_cloud,
         "GRAPH_CLIENT_CERTIFICATE": str(settings.graph_client_certificate or ""),
     }  # fmt: skip
-    principal = ""
-    if kind is Kind.RBAC:
-        principal = _principal(settings)
+    if settings is None and kind in (Kind.RBAC, Kind.REVOKE):
+        raise SettingsError(f"entra {kind.value} needs to know the app and the mailbox; run proxmox-graph-mail setup first")
+    principal = _principal(settings) if kind is Kind.RBAC else ""
     print(script(kind, known, name=name, restricted=restricted, principal=principal), end="")
 
 
@@ -105,9 +105,10 @@ def _principal(settings: Settings | None) -> str:
             reason = "the token does not say"
         except MailError as error:
             reason = str(error)
-    print(
-        f"proxmox-graph-mail: the enterprise application's Object ID is not known ({printable(reason)}); put it into the script",
-        file=sys.stderr,
+    put(
+        f"proxmox-graph-mail: the enterprise application's Object ID is not known ({reason}); put it into the script (Entra "
+        "admin centre, Enterprise applications, the app, Overview)",
+        stream=sys.stderr,
     )
     return ""
 

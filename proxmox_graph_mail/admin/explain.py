@@ -38,7 +38,9 @@ def explain(
     graph = {name.lower(): row for name, row in GRAPH.items()}
     row = row or graph.get(code.lower())
     if row is None:
-        near = difflib.get_close_matches(code, known, 1)
+        near = (
+            [] if digits.isdecimal() else difflib.get_close_matches(code, known, 1)
+        )  # numbers that look alike mean different things
         hint = f"did you mean {near[0]}?" if near else "https://login.microsoftonline.com/error looks AADSTS codes up"
         raise DataError(f"{printable(code)[:80]}: not a code that this program knows; {hint}")
     print(f"{row.meaning[0].upper()}{row.meaning[1:]}.")

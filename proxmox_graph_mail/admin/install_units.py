@@ -41,11 +41,12 @@ def install_units(
     Not for the Debian or RPM package, which has them. Example: /opt/proxmox-graph-mail/bin/proxmox-graph-mail install-units
     """
     require_root("the host's units")
-    if os.path.exists("/usr/lib/systemd/system/proxmox-graph-mail.service"):
+    packaged = os.path.exists("/usr/lib/systemd/system/proxmox-graph-mail.service")
+    if packaged and not remove:
         raise UsageError("the package is installed, and has units of its own; there is nothing to do")
     try:
         if remove:
-            _remove()
+            _remove(packaged=packaged)
         else:
             _install()
     except OSError as error:
@@ -58,6 +59,11 @@ def _install() -> None:
         raise UsageError(f"{programs} has no {', '.join(missing)}; install with pip, and run this from its environment")
     if str(programs).startswith(tuple(f"{hidden}/" for hidden in HIDDEN)):
         raise UsageError(f"{programs} is hidden from the units; make the virtual environment below /opt")
+    places = (programs, *programs.parents, *(programs / name for name in PROGRAMS))
+    if foreign := [path for path in places if not _is_root_s(path)]:
+        raise UsageError(
+            f"{foreign[0]} is not root's alone, and its programs would run as root; chown -R root:root the environment"
+        )
     source = _source()
     for unit in sorted((source / "systemd").rglob("*.*")):
         if unit.is_file():
@@ -82,7 +88,8 @@ def _install() -> None:
 
 def _link(programs: Path) -> None:
     alternatives = shutil.which("update-alternatives") or shutil.which("alternatives")
-    if os.path.exists(paths.SENDMAIL) and not os.path.islink(paths.SENDMAIL):
+    leads_to = os.readlink(paths.SENDMAIL) if os.path.islink(paths.SENDMAIL) else ""
+    if os.path.lexists(paths.SENDMAIL) and not leads_to.startswith("/etc/alternatives/"):
         put(f"{paths.SENDMAIL} is another mail system's, and stays so. Remove that, and run this again.")
     elif alternatives is None:
         put(f"There is no alternatives system here; link {paths.SENDMAIL} to {programs}/sendmail yourself.")
@@ -94,18 +101,22 @@ def _link(programs: Path) -> None:
         put(f"{paths.SENDMAIL} leads to {programs}/sendmail.")
 
 
-def _remove() -> None:
+def _remove(*, packaged: bool) -> None:
+    """With the package installed only what would stand above its units; user, spool and settings are its own then."""
     alternatives = shutil.which("update-alternatives") or shutil.which("alternatives")
     if alternatives is not None:
         system.output([alternatives, "--remove", "mta", str(Path(sys.executable).parent / "sendmail")])
     names = sorted(unit.name for unit in UNITS.glob(f"{NAME}*") if unit.is_file())
-    if names:
+    if names and not packaged:
         system.must(["systemctl", "disable", "--now", *names])
     for unit in UNITS.glob(f"{NAME}*"):
         shutil.rmtree(unit) if unit.is_dir() else unit.unlink()
     system.must(["systemctl", "daemon-reload"])
     for file in (SYSUSERS, TMPFILES):
         file.unlink(missing_ok=True)
+    if packaged:
+        put("The units of the virtual environment are gone; systemctl restart 'proxmox-graph-mail*' starts the package's.")
+        return
     shutil.rmtree(paths.PACKAGE_RUN, ignore_errors=True)
     spool = Spool()
     waiting = len(spool.scan()) + len(spool.scan_failed()) if os.path.isdir(spool.queue) else 0
@@ -114,9 +125,19 @@ def _remove() -> None:
         return
     for folder in (spool.root, paths.state(), paths.host(), paths.watch()):
         shutil.rmtree(folder, ignore_errors=True)
+    kept = [path for path in (paths.HOST_SETTINGS, paths.CERTIFICATE) if os.path.exists(path)]
+    for path in kept:  # the group's number is free now, and another group may get it
+        os.chown(path, 0, 0)
+        os.chmod(path, 0o600)
     system.output(["userdel", NAME])
     system.output(["groupdel", NAME])
-    put(f"Everything is gone but {paths.HOST_SETTINGS}, which holds the secret.")
+    but = f" but {' and '.join(kept)}, which hold the secret" if kept else ""
+    put(f"Everything is gone{but}.")
+
+
+def _is_root_s(path: Path) -> bool:
+    status = path.stat()
+    return status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _source() -> Path:

@@ -29,12 +29,13 @@ from proxmox_graph_mail.migration.finding import Fate, Found
 from proxmox_graph_mail.proxmox import facts, system
 from proxmox_graph_mail.proxmox.microsoft import leads_to_microsoft, submits
 from proxmox_graph_mail.proxmox.notifications import Notifications, Target, product
-from proxmox_graph_mail.settings import load
+from proxmox_graph_mail.settings import load_visible
 
 HEADS = {
     Fate.STOPS: "Stops when Microsoft turns basic SMTP AUTH off (by default at the end of December 2026):",
     Fate.LEFTOVER: "Left over from a mail system that is gone:",
-    Fate.WORKS: "Goes on working:",
+    Fate.UNKNOWN: "Look yourself:",
+    Fate.WORKS: "Goes on working, once /usr/sbin/sendmail is this program's:",
 }
 
 
@@ -67,7 +68,7 @@ def found() -> Iterator[Found]:
         by = f"{target.server} as {target.user}" if target.user else target.server
         what = f"sends to {', '.join(target.to)} by {by}"
         if submits(target.server):
-            means = "Microsoft refuses the password from then on (550 5.7.30), and Proxmox tries no second time"
+            means = "Microsoft then refuses the password (550 5.7.30), and Proxmox tries no second time"
         else:
             means = "it reaches the tenant's own mailboxes alone, while the tenant permits it, and Proxmox tries no second time"
         fate = Fate.STOPS if submits(target.server) else Fate.WORKS
@@ -102,13 +103,14 @@ def _show(everything: list[Found]) -> None:
             if one.command:
                 put(one.command, begin="    → ", hang=6)
     if not any(one.fate is Fate.STOPS for one in everything):
-        put("Nothing on this host signs in to Microsoft's SMTP.")
+        what = "Proxmox's targets, " if facts.known().products else ""
+        put(f"Found nothing that signs in to Microsoft's SMTP ({what}Postfix, msmtp, ssmtp, nullmailer, dma, exim).")
     if _record()["moved"]:
         put(f"Moved already: {', '.join(one['target'] for one in _record()['moved'])} (migrate --undo takes it back)")
 
 
 def _apply() -> int:
-    load()  # first the settings: a target that leads to a host without them would send nothing
+    load_visible()  # first the settings: a target that leads to a host without them would send nothing
     targets = _targets()
     if not targets:
         put("Proxmox has no smtp target that leads to Microsoft, so there is nothing to move.")
@@ -118,21 +120,25 @@ def _apply() -> int:
     for target in targets:
         if status := _move(notifications, target):
             return status
-    put("Once Proxmox's own mail has arrived this way, delete the old targets in Proxmox; migrate --undo takes everything back.")
+    put("As long as the old targets are there, disabled, migrate --undo goes back. Delete them in Proxmox when you are content.")
     return EX_OK
 
 
 def _move(notifications: Notifications, target: Target) -> int:
     """One target; the exit status. What is not proven leads nobody to it."""
-    new = f"{target.name[:26]}-graph"
+    new = _free_name(notifications, target)
     matchers = {one.name: list(one.targets) for one in notifications.matchers() if target.name in one.targets}
-    if new not in (one.name for one in notifications.targets()):
-        notifications.add(new, to=target.addresses, users=target.users)
+    notifications.add(new, to=target.addresses, users=target.users)
     put(f"{target.name}: made the sendmail target {new}; now its test")
     begun, leg = time.time(), Leg()
-    notifications.test(new)
-    leg.passed("Proxmox ran the test")
-    if status := follow(since=begun, leg=leg, matching=is_test):
+    try:
+        notifications.test(new)
+        leg.passed("Proxmox ran the test")
+        status = follow(since=begun, leg=leg, matching=lambda row: is_test(row, target))
+    except BaseException:
+        notifications.remove(new)
+        raise
+    if status:
         notifications.remove(new)
         put(f"The test mail did not arrive, so {target.name} stays as it was, and {new} is removed.")
         return status
@@ -147,6 +153,13 @@ def _move(notifications: Notifications, target: Target) -> int:
     return EX_OK
 
 
+def _free_name(notifications: Notifications, target: Target) -> str:
+    """A name for a new target that nothing has: what is there already is somebody else's, whatever it is called."""
+    taken = {one.name for one in notifications.targets()} | {one.name for one in notifications.matchers()}
+    names = (f"{target.name[:26]}-graph", *(f"{target.name[:24]}-graph{number}" for number in range(2, 100)))
+    return next(name for name in names if name not in taken)
+
+
 def _undo() -> None:
     record = _record()
     if not record["moved"]:
@@ -155,33 +168,41 @@ def _undo() -> None:
     while record["moved"]:
         one = record["moved"][-1]
         there = {target.name for target in notifications.targets()}
-        if one["target"] not in there:
-            raise DataError(f"the target {one['target']} is gone from Proxmox; make it again there, or delete {_path()}")
-        notifications.disable_smtp(one["target"], disabled=False)
-        present = {matcher.name: matcher.targets for matcher in notifications.matchers()}
-        for name, old in one["matchers"].items():
-            if one["new"] in present.get(name, ()):
-                notifications.lead(name, old)
-                put(f"the matcher {name} leads to {', '.join(old)} again")
-        left = [matcher.name for matcher in notifications.matchers() if one["new"] in matcher.targets]
-        if not left and one["new"] in there:
-            notifications.remove(one["new"])
-        put(f"{one['target']} is enabled again; {one['new']} {f'stays, for {left[0]} uses it' if left else 'is removed'}")
+        if one["target"] in there:
+            _take_back(notifications, one["target"], one["new"], one["matchers"], there)
+        else:
+            put(f"{one['target']} was deleted in Proxmox, so {one['new']} stays in its place.")
         record["moved"].pop()
         _write(record)
 
 
+def _take_back(notifications: Notifications, target: str, new: str, matchers: dict[str, list[str]], there: set[str]) -> None:
+    """The old target in the new one's place, wherever a matcher leads to that; what was changed since stays."""
+    notifications.disable_smtp(target, disabled=False)
+    for matcher in notifications.matchers():
+        if matcher.name in matchers and new in matcher.targets:
+            back = list(dict.fromkeys(target if one == new else one for one in matcher.targets))
+            notifications.lead(matcher.name, back)
+            put(f"the matcher {matcher.name} leads to {', '.join(back)} again")
+    uses = [matcher.name for matcher in notifications.matchers() if new in matcher.targets]
+    if not uses and new in there:
+        notifications.remove(new)
+    put(f"{target} is enabled again; {new} {f'stays, for {uses[0]} uses it' if uses else 'is removed'}")
+
+
 def _every_node_has_it() -> None:
-    """Targets are the whole cluster's: on a node without this package its mail would stay with that node's mail system."""
+    """Targets are the whole cluster's: on a node without this package, or without its settings, their mail would stay."""
     addresses = system.members()
     here = this_host().name
+    check = ["proxmox-graph-mail", "check", "--offline"]
     without = [
         node for node in facts.known().nodes
-        if node.lower() != here and system.on_node(node, addresses.get(node, ""), ["proxmox-graph-mail", "--version"])[0]
+        if node.lower() != here and system.on_node(node, addresses.get(node, ""), check)[0]
     ]  # fmt: skip
     if without:
         raise CommandError(
-            f"targets are the whole cluster's, and proxmox-graph-mail does not answer on {', '.join(without)}; install it there"
+            f"targets are the whole cluster's, and proxmox-graph-mail check --offline fails on {', '.join(without)}; install it "
+            "and set it up there first"
         )
 
 

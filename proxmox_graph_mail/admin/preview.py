@@ -39,7 +39,7 @@ def preview(
     source: Source = "-",
     recipients: Annotated[list[str] | None, typer.Option("--to", help="Recipient to assume for a file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the Graph message.")] = False,
-    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the page that the reader sees.")] = None,
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the reader's page; - is stdout.")] = None,
 ) -> None:
     """Show what Graph would get for a message in the queue, in a file or on standard input. Nothing is sent.
 
@@ -53,8 +53,12 @@ def preview(
     fitted = fit(mail, REQUEST_LIMIT, many)
     message = graph_message(fitted.mail, people, circumstances, notes=fitted.notes)
     if page is not None:
+        text = POLICY + message["body"]["content"]
+        if str(page) == "-":
+            sys.stdout.write(text)
+            return
         try:
-            page.write_text(POLICY + message["body"]["content"], "utf-8")
+            page.write_text(text, "utf-8")
         except OSError as error:
             raise FileError(f"cannot write {printable(str(page))}: {error.strerror}") from error
     if as_json:

@@ -14,10 +14,10 @@ from proxmox_graph_mail.log import printable
 NARROWEST = 40  # columns below which nothing is broken
 
 
-def put(text: str, *, begin: str = "", hang: int | None = None) -> None:
+def put(text: str, *, begin: str = "", hang: int | None = None, stream: TextIO | None = None) -> None:
     """Print `begin` and the text, safe for a terminal; what does not fit goes on in the next line, `hang` columns in (by default
     below the text)."""
-    print(folded(printable(text), begin=begin, hang=hang))
+    print(folded(printable(text), begin=begin, hang=hang, stream=stream), file=stream)
 
 
 def folded(text: str, *, begin: str = "", hang: int | None = None, stream: TextIO | None = None) -> str:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxmox_graph_mail import files, paths
+from proxmox_graph_mail import files, paths, settings
 from proxmox_graph_mail.errors import SettingsError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+~=-]*")
@@ -51,26 +51,41 @@ def correct(path: Path, line: int, key: str, instead: str) -> None:
 
 
 def changed(text: str, values: Mapping[str, str]) -> str:
-    """The file's text with these keys: in the line where each is set, or commented out, else at the end."""
-    lines = text.splitlines()
+    """The file's text with these keys: where each is set (however many lines its value has), or commented out, else at the end.
+    Raises SettingsError where the result would not say what it should."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    pieces = settings.bindings(text)
     for key, value in values.items():
-        pattern = re.compile(rf"\s*(?:export\s+)?{key}\s*=")
-        places = [at for at, line in enumerate(lines) if pattern.match(line)]
-        comments = [at for at, line in enumerate(lines) if pattern.match(line.lstrip().removeprefix("#"))]
+        places = [at for at, (name, _) in enumerate(pieces) if name == key.lower()]
         for at in reversed(places[1:] if value else places):
-            lines[at : at + 1] = []
+            del pieces[at]
         if value:
-            line = f"{key}={quoted(value)}"
-            at = places[0] if places else comments[0] if comments else len(lines)
-            lines[at : at + (1 if places or comments else 0)] = [line]
-    return "\n".join(lines) + "\n"
+            _put(pieces, places[0] if places else -1, key, f"{key}={quoted(value)}\n")
+    made = "".join(piece for _, piece in pieces)
+    made = made if made.endswith("\n") else f"{made}\n"
+    said = settings.values_in(made)
+    if wrong := [key for key, value in values.items() if key.lower() in settings.KEYS and said.get(key, "") != value]:
+        raise SettingsError(f"{wrong[0]}: the settings file has no form for this value; write it by hand")
+    return made
+
+
+def _put(pieces: list[tuple[str, str]], at: int, key: str, line: str) -> None:
+    """A setting's line in its place, in that of a comment that shows it, or at the end."""
+    comment = re.compile(rf"#[ \t]*(?:export\s+)?{key}[ \t]*=")
+    if at < 0:
+        at = next((n for n, (name, piece) in enumerate(pieces) if not name and comment.match(piece.lstrip("\n"))), -1)
+    if at < 0:
+        pieces.append((key.lower(), "\n" * bool(pieces and not pieces[-1][1].endswith("\n")) + line))
+        return
+    before = pieces[at][1]
+    pieces[at] = (key.lower(), before[: len(before) - len(before.lstrip("\n"))] + line)
 
 
 def quoted(value: str) -> str:
     """The value as dotenv reads it back."""
     if _PLAIN.fullmatch(value):
         return value
-    if "'" not in value:
+    if "'" not in value and "\\" not in value:
         return f"'{value}'"
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

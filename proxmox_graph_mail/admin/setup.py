@@ -21,6 +21,7 @@ from proxmox_graph_mail.admin.connection import address_book
 from proxmox_graph_mail.admin.entra import cloud_shell_line
 from proxmox_graph_mail.admin.migrate import anything_stops
 from proxmox_graph_mail.admin.privileges import refresh_facts, require_root
+from proxmox_graph_mail.admin.screen import put
 from proxmox_graph_mail.admin.test import send_test
 from proxmox_graph_mail.admin.trial import Refusal, Trial, try_out
 from proxmox_graph_mail.errors import EX_CONFIG, FileError, SettingsError, UsageError
@@ -32,8 +33,10 @@ BEGIN = """\
 setup asks for the tenant, the app, its secret or certificate, and the mailbox to send as. They come from an app registration in
 Microsoft Entra. What is known already stands in brackets: Enter keeps it."""
 NO_APP = """\
-No app registration is known yet. This line makes one: run it in Azure Cloud Shell (https://shell.azure.com, Bash) as an
-administrator who may grant consent. It is `proxmox-graph-mail entra cli`, packed into one line.
+No app registration is known yet. This line makes one: run it in Azure Cloud Shell (https://shell.azure.com, Bash), or, without an
+Azure subscription, wherever Azure CLI is, as a Global Administrator or Privileged Role Administrator. It is
+`proxmox-graph-mail entra cli`, packed. It lets the app send as every mailbox of the tenant until `entra rbac`
+restricts it; `entra cli --restricted` makes it without.
 
 {line}
 
@@ -46,6 +49,18 @@ UNRESTRICTED = """\
 This app may send as every mailbox of the tenant. To restrict it to {sender}: proxmox-graph-mail entra rbac"""
 MIGRATE = "Something on this host still signs in to Microsoft's SMTP: proxmox-graph-mail migrate shows what, and moves it."
 NOTHING_WRITTEN = "Nothing was written. Correct the value and run setup again (for another secret: --secret-file)."
+ASKED = frozenset(
+    (
+        "GRAPH_TENANT_ID",
+        "GRAPH_CLIENT_ID",
+        "GRAPH_CLIENT_SECRET",
+        "GRAPH_SENDER",
+        "GRAPH_OBJECT_ID",
+        "CREDENTIAL_EXPIRES",
+        "MAIL_TO",
+    )
+)
+"""What the admin is asked for; other keys are corrected in the file."""
 CERTIFICATE_KEYS = ("GRAPH_CLIENT_CERTIFICATE", "GRAPH_OBJECT_ID")
 
 
@@ -164,30 +179,38 @@ def _ask_and_try(answers: Answers, *, make_certificate: bool, cluster: bool, no_
     """Ask for what is missing, and try it; what is refused is asked for again. Raises Exit where it cannot be."""
     make_certificate = make_certificate or (not cluster and _asks_for_a_certificate(answers.values))
     while True:
-        checked = _ask_for_all(answers, make_certificate=make_certificate, cluster=cluster)
-        trial = try_out(checked)
+        trial = _asked_and_tried(answers, make_certificate=make_certificate, cluster=cluster)
         for sentence in trial.good:
             print(f"ok: {printable(sentence)}")
         refusal = trial.refusal
         if refusal is None:
             return trial
-        print(printable(refusal.sentence), file=sys.stderr)
+        put(refusal.sentence, stream=sys.stderr)
         if not sys.stdin.isatty():
             if refusal.temporary and (no_test or trial.good):
                 print("warning: written all the same; proxmox-graph-mail check tries it again", file=sys.stderr)
                 return trial
-            print(
-                "Nothing was written. Correct the value and run setup again (for another secret: --secret-file).", file=sys.stderr
-            )
+            print(NOTHING_WRITTEN, file=sys.stderr)
             raise typer.Exit(EX_CONFIG)
-        if not _again(refusal):
+        if not _again(refusal, asked=answers.asked):
             return trial
         answers.reopen(refusal.keys)
 
 
-def _again(refusal: Refusal) -> bool:
-    """Ask and try once more? False: write what there is."""
-    if refusal.keys and not refusal.temporary:
+def _asked_and_tried(answers: Answers, *, make_certificate: bool, cluster: bool) -> Trial:
+    """Values that do not go together are a refusal too, on a terminal: what was typed is kept. Raises UsageError."""
+    try:
+        checked = _ask_for_all(answers, make_certificate=make_certificate, cluster=cluster)
+        return try_out(checked)
+    except SettingsError as error:
+        if not sys.stdin.isatty():
+            raise
+        return Trial((), Refusal(str(error), tuple(key for key in answers.values if key in str(error))))
+
+
+def _again(refusal: Refusal, *, asked: bool) -> bool:
+    """Ask and try once more? False: write what there is. Where nothing was asked before it would be tried for ever."""
+    if asked and not refusal.temporary and set(refusal.keys) & ASKED:
         print("Correct it; everything else is kept.")
         return True
     answer = typer.prompt("Enter tries again, w writes the settings as they are", default="", show_default=False)
@@ -218,13 +241,16 @@ def _ask_for_all(answers: Answers, *, make_certificate: bool, cluster: bool) -> 
         answers.take(block)
     answers.ask("GRAPH_TENANT_ID", "Directory (tenant) ID")
     answers.ask("GRAPH_CLIENT_ID", "Application (client) ID")
-    if values.get("GRAPH_CLIENT_CERTIFICATE"):
+    kind = values.get("GRAPH_CREDENTIAL") or ("certificate" if values.get("GRAPH_CLIENT_CERTIFICATE") else "secret")
+    if kind == "certificate":
         answers.ask("GRAPH_OBJECT_ID", "Object ID of the app registration, for automatic renewal (empty: by hand)", optional=True)
         if made and sys.stdin.isatty():
             typer.prompt("Press Enter when the certificate is uploaded", default="", show_default=False)
-    elif values.get("GRAPH_CREDENTIAL") in (None, "", "secret"):
+    elif kind == "secret":
         answers.ask("GRAPH_CLIENT_SECRET", "Client secret (its Value; not shown)", hidden=True)
         answers.ask("CREDENTIAL_EXPIRES", "When it ends, YYYY-MM-DD (empty: unknown)", optional=True)
+        if values.get("GRAPH_OBJECT_ID"):
+            answers.ask("GRAPH_OBJECT_ID", "Object ID of the app registration (a secret needs none)", optional=True)
     answers.ask("GRAPH_SENDER", "Mailbox to send as")
     _, source, warnings = address_book(settings.check(values | {"MAIL_TO": ""})).administration()
     hint = "" if warnings else f" (empty: as {source})"
@@ -244,21 +270,27 @@ def _asks_for_a_certificate(values: dict[str, str]) -> bool:
 def _certificate(answers: Answers, cluster: bool) -> bool:
     """A new key and certificate, unless there is one; was it made now?"""
     if cluster:
-        text = "make it on one host, copy its .pem to every node, and set GRAPH_CLIENT_CERTIFICATE in the cluster's settings"
-        raise UsageError(f"a certificate for the whole cluster: {text}")
+        raise UsageError(
+            "each node has a certificate of its own, so there is none for the cluster; run setup --certificate on each node"
+        )
+    if not sys.stdin.isatty():  # before anything is made that would lie about
+        for key in ("GRAPH_TENANT_ID", "GRAPH_CLIENT_ID", "GRAPH_SENDER"):
+            answers.ask(key, key)
     path = Path(answers.values.get("GRAPH_CLIENT_CERTIFICATE") or paths.CERTIFICATE)
     public = path.with_suffix(".crt")
     if public == path:
         raise UsageError(f"GRAPH_CLIENT_CERTIFICATE {path} holds key and certificate: its name must end in .pem")
     new = not path.exists()
     if new:
-        made = certificate.make(this_host().name)
-        settings_file.replace(path, made.pem.decode())
-        public.write_bytes(made.public)
-        print(f"Made a key and a certificate. The key stays in {path}.")
-        print(
-            f"Upload {public} (thumbprint {made.thumbprint}) in the app registration under Certificates & secrets, Certificates."
-        )
+        settings_file.replace(path, certificate.make(this_host().name).pem.decode())
+    try:
+        known = certificate.read(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot use {path}: {error}; put a good one there, or move it away and run this again") from None
+    if not public.exists() or public.read_bytes() != known.public:
+        public.write_bytes(known.public)
+    print(f"{'Made a key and a certificate' if new else 'There is a key and a certificate'}. The key stays in {path}.")
+    print(f"Upload {public} (thumbprint {known.thumbprint}) in the app registration under Certificates & secrets, Certificates.")
     # A certificate knows its own end.
     gone = dict.fromkeys(("GRAPH_CLIENT_SECRET", "CREDENTIAL_EXPIRES", "GRAPH_CREDENTIAL", "GRAPH_FEDERATED_TOKEN_FILE"), "")
     answers.take(gone | {"GRAPH_CLIENT_CERTIFICATE": str(path)})

@@ -1,6 +1,8 @@
 """`target show|add|test|remove`: Proxmox's notification targets, and which of them lead here."""
 
+import contextlib
 import json
+import pwd
 import re
 import time
 from typing import Annotated, Any
@@ -124,12 +126,23 @@ def test(name: Name) -> None:
     leg = Leg()
     system.test(name)
     leg.passed("Proxmox ran the test")
-    raise typer.Exit(follow(since=begun, leg=leg, matching=is_test))
+    raise typer.Exit(follow(since=begun, leg=leg, matching=lambda row: is_test(row, target)))
 
 
-def is_test(row: dict[str, Any]) -> bool:
-    """Is this the outcome of a test notification? It is of root, or of the backup server's user, and says so in its subject."""
-    return "test" in str(row.get("subject", "")).lower()
+def is_test(row: dict[str, Any], target: Target) -> bool:
+    """Is this the outcome of a target's test notification? It is of root, or of the backup server's user (nobody else's mail can
+    pass for it), goes to the target's addresses, and says so in its subject."""
+    there = {str(one).lower() for one in row["to"]}
+    wanted = {one.lower() for one in target.addresses if "@" in one}
+    return row["uid"] in _senders() and wanted <= there and "test" in str(row.get("subject", "")).lower()
+
+
+def _senders() -> set[int]:
+    """The users as whom Proxmox runs sendmail."""
+    uids = {0}
+    with contextlib.suppress(KeyError):
+        uids.add(pwd.getpwnam("backup").pw_uid)
+    return uids
 
 
 @app.command()

@@ -23,6 +23,12 @@ WRONG_APP = frozenset(("AADSTS700016", "AADSTS70001", "AADSTS7000229"))
 WRONG_SECRET = frozenset(("AADSTS7000215", "AADSTS7000222", "AADSTS7000218"))
 
 
+NOT_YET = (
+    "{sender}: {reason}. If you mean to restrict the app to this mailbox, write the settings now (w), then run "
+    "proxmox-graph-mail entra rbac; mail waits until Exchange has noticed"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What Microsoft does not take: a sentence, and the keys to correct (none: something outside the settings).
@@ -91,6 +97,8 @@ def _mailbox(connection: Connection, token: Token) -> Refusal | None:
     if outcome.code in NOT_PERMITTED and "Mail.Send" in token.roles:
         # Entra's own permission covers every mailbox that there is.
         return Refusal(f"{connection.settings.graph_sender}: {outcome.reason}", ("GRAPH_SENDER",), temporary=True)
+    if outcome.code in NOT_PERMITTED:
+        return Refusal(NOT_YET.format(sender=connection.settings.graph_sender, reason=outcome.reason), temporary=True)
     return Refusal(f"{connection.settings.graph_sender}: {outcome.reason}", temporary=True)
 
 

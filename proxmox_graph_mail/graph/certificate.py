@@ -42,11 +42,13 @@ def make(host: str, days: int = LIFE, now: datetime | None = None) -> Made:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A certificate: its DER, its SHA-256 fingerprint in hex, its end."""
+    """A certificate: its DER, its SHA-256 fingerprint in hex, its end; as it is uploaded (PEM), and as the portal shows it."""
 
     der: bytes
     fingerprint: str
     ends: datetime
+    public: bytes
+    thumbprint: str
 
 
 def read(pem: bytes) -> Known:
@@ -58,4 +60,8 @@ def read(pem: bytes) -> Known:
         raise ValueError("its private key is encrypted; remove the passphrase") from None
     except ValueError:
         raise ValueError("it does not hold both a private key and its certificate, in PEM") from None
-    return Known(known.public_bytes(Encoding.DER), known.fingerprint(SHA256()).hex(), known.not_valid_after_utc)
+    thumbprint = known.fingerprint(SHA1()).hex().upper()  # noqa: S303 - what the portal shows
+    return Known(
+        known.public_bytes(Encoding.DER), known.fingerprint(SHA256()).hex(), known.not_valid_after_utc,
+        known.public_bytes(Encoding.PEM), thumbprint,
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from proxmox_graph_mail.errors import RequestError
+from proxmox_graph_mail.errors import RefusedError, RequestError
 from proxmox_graph_mail.graph.codes import NOT_PERMITTED, judge
 from proxmox_graph_mail.graph.http import Answer
 from proxmox_graph_mail.graph.message import REQUEST_LIMIT, encoded, file_attachment
@@ -28,6 +28,7 @@ from proxmox_graph_mail.message.mail import Attachment
 SESSION_FROM = 3_000_000  # bytes from which an attachment needs an upload session
 RANGE = 12 * 320 * 1024  # bytes of one range: below 4 MB, and a multiple of 320 KiB as all ranges but the last must be
 RESUMPTIONS = 5  # tries without progress after which an upload is given up
+TOO_SMALL_FOR_SESSION = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize"
 TOO_LARGE = Outcome(Status.HELD, "to send it whole, raise the mailbox's limit (Set-Mailbox -MaxSendSize)", NOT_WHOLE)
 NO_PERMISSION = Outcome(Status.HELD, "to send it whole, grant the application permission Mail.ReadWrite", NOT_WHOLE)
 
@@ -94,9 +95,18 @@ def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]])
 
 
 def _attach(graph: Graph, draft: str, attachment: Attachment, *, inline: bool) -> None:
-    if len(attachment.content) < SESSION_FROM:
-        graph.call("POST", f"{draft}/attachments", encoded(file_attachment(attachment, inline=inline)), expected=201)
-        return
+    if len(attachment.content) >= SESSION_FROM:
+        try:
+            _attach_in_ranges(graph, draft, attachment, inline=inline)
+        except RefusedError as error:
+            if error.code != TOO_SMALL_FOR_SESSION:  # where the limit lies is told differently; Graph knows its own
+                raise
+        else:
+            return
+    graph.call("POST", f"{draft}/attachments", encoded(file_attachment(attachment, inline=inline)), expected=201)
+
+
+def _attach_in_ranges(graph: Graph, draft: str, attachment: Attachment, *, inline: bool) -> None:
     described = file_attachment(replace(attachment, content=b""), inline=inline)
     item = {"attachmentType": "file", "size": len(attachment.content)}
     item |= {key: described[key] for key in ("name", "contentType", "isInline", "contentId") if key in described}

@@ -50,6 +50,11 @@ class Circumstances:
     nonce: str = ""
 
 
+NAME_LIMIT = 256  # characters of a display name
+_BLANK_LETTERS = dict.fromkeys(map(ord, "\u2800\u3164\u115f\u1160\uffa0\u180e\u200b\u2060\ufeff"))
+"""Characters that are no blanks, and show nothing."""
+
+
 def graph_message(
     mail: Mail, recipients: Recipients, circumstances: Circumstances, *, headers: bool = True, notes: tuple[str, ...] = ()
 ) -> dict[str, Any]:
@@ -110,10 +115,11 @@ def display_name(sender: Mailbox | None, circumstances: Circumstances) -> str:
     local, _, domain = sender.address.rpartition("@") if "@" in sender.address else (sender.address, "", "")
     if domain and not circumstances.host.is_local(domain):
         cluster = f" ({circumstances.host.cluster})" if circumstances.host.cluster else ""
-        return _name(f"{sender.name or sender.address} via {circumstances.host.name}{cluster}{_by(user, '')}")
+        return _name(sender.name or sender.address, f" via {circumstances.host.name}{cluster}{_by(user, '')}")
     name = sender.name if sender.name.lower() != local.lower() else ""
     more = ", ".join(word for word in (name, circumstances.host.cluster) if word)
-    return _name(f"{local or user}@{circumstances.host.name}{f' ({more})' if more else ''}{_by(user, local or user)}")
+    host = circumstances.host.name
+    return _name(f"{local or user}@{host}{f' ({more})' if more else ''}", _by(user, local or user))
 
 
 def _by(user: str, shown: str) -> str:
@@ -210,5 +216,9 @@ def _recipient(mailbox: Mailbox) -> dict[str, Any]:
     return {"emailAddress": address}
 
 
-def _name(name: str) -> str:
-    return " ".join(page.visible(name).split())[:256]
+def _name(name: str, suffix: str = "") -> str:
+    """A display name of at most NAME_LIMIT characters. What says whose mail it is, the suffix, is neither cut off nor pushed out
+    of sight by letters that look like blanks."""
+    clean = " ".join(page.visible(name).translate(_BLANK_LETTERS).split())
+    suffix = page.visible(suffix)
+    return clean[: NAME_LIMIT - len(suffix)] + suffix

@@ -18,7 +18,7 @@ from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import exceeded
 from proxmox_graph_mail.message.content import Part
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
-from proxmox_graph_mail.message.parts import Contents, only_cited_inline, walk
+from proxmox_graph_mail.message.parts import MAX_DEPTH, Contents, only_cited_inline, walk
 from proxmox_graph_mail.rfc822.addresses import mailboxes
 from proxmox_graph_mail.rfc822.header import section_end, start_of_message, well_formed, written_fields
 
@@ -144,10 +144,18 @@ def _mail(message: Part, contents: Contents) -> Mail:
         html=contents.htmls[0] if contents.htmls else None,
         appended=tuple(contents.texts) if contents.htmls else (),
         attachments=only_cited_inline(contents),
-        sealed=message.get_content_type() in _SEALED,
+        sealed=_is_sealed(message),
         headers=headers,
         defects=tuple(dict.fromkeys(contents.defects)),
     )
+
+
+def _is_sealed(message: Part, depth: int = 0) -> bool:
+    """Is it, or a part of it, signed or encrypted? What is attached as a message of its own keeps its bytes anyway."""
+    if message.get_content_type() in _SEALED:
+        return True
+    children = message.get_payload() if message.get_content_type() == "multipart/mixed" and depth < MAX_DEPTH else None
+    return isinstance(children, list) and any(isinstance(child, Part) and _is_sealed(child, depth + 1) for child in children)
 
 
 def _author(senders: tuple[Mailbox, ...]) -> Mailbox | None:

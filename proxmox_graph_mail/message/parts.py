@@ -24,6 +24,7 @@ NAME_LIMIT = 255  # bytes of a file name, as most file systems have it
 _EMPTY_PAGE = re.compile(
     r"<(script|style|head|title)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>|&nbsp;|&#160;|&#xa0;", re.IGNORECASE | re.DOTALL
 )
+_META_CHARSET = re.compile(r"(<meta\b[^<>]{0,200}?\bcharset\s*=\s*[\"']?)(?!utf-8\b)[\w.:+-]{1,40}", re.IGNORECASE)
 _SHOWS = re.compile(r"<(?:img|svg|video|object|embed|iframe|hr)\b|background", re.IGNORECASE)
 _EMPTY_LIMIT = 20_000  # characters of a page that may be looked at for nothing; what is longer says something
 _LOST_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:+-]+)", re.IGNORECASE)
@@ -94,7 +95,7 @@ def _stray_text(text: str | None, contents: Contents) -> None:
 def _page(part: Part, contents: Contents) -> None:
     content = content_of(part)
     if contents.taken + len(content) <= TEXTS:
-        page = _decoded(part, contents, content)
+        page = _META_CHARSET.sub(r"\1utf-8", _decoded(part, contents, content))  # it goes as UTF-8, whatever it was
         (contents.empty_pages if _is_empty(page) else contents.htmls).append(page)
         return
     contents.attachments.append(Attachment(name="message.html", content_type="text/html", content=content))

@@ -11,6 +11,8 @@ class Fate(StrEnum):
     """Microsoft refuses it once basic SMTP AUTH is off (Exchange team, 27 January 2026: by default at the end of 2026)."""
     LEFTOVER = "leftover"
     """Of a mail system that is not installed any more."""
+    UNKNOWN = "unknown"
+    """It goes by a program whose settings this one does not know."""
     WORKS = "works"
     """It calls sendmail, and so goes through Microsoft Graph."""
 

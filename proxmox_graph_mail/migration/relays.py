@@ -16,7 +16,10 @@ from proxmox_graph_mail.proxmox.microsoft import connects, leads_to_microsoft
 Relay = tuple[str, str, str]
 """A server, the user who signs in there (empty: nobody), and what else is worth knowing."""
 
-_STOPS = "Microsoft refuses the password once basic SMTP AUTH is off: by default at the end of December 2026"
+_STOPS = (
+    "Microsoft refuses the password once basic SMTP AUTH is off: by default at the end of December 2026 (a tenant's admin can "
+    "turn it on again for a time)"
+)
 _CONNECTOR = "it needs no password, but reaches the tenant's own mailboxes alone, and only while the tenant permits it"
 _OAUTH = "it signs in by OAuth, which goes on working"
 
@@ -35,13 +38,24 @@ def _found(package: str, program: str, path: str, server: str, user: str, note: 
     account = f" as {user}" if user else ""
     what = f"{package} relays to {server}{account}{f' ({note})' if note else ''}"
     if not os.path.exists(paths.below_root(program)):
-        means = f"{package} is not installed any more; the file may still hold a password"
+        means = f"{package} is not installed any more; its files may still hold a password"
+        if waiting := _undelivered() if package == "postfix" else 0:
+            command = (
+                f"first save what you need of the {waiting} undelivered messages in /var/spool/postfix, which purging deletes"
+            )
+            return Found(Fate.LEFTOVER, path, what, means, f"{command}; then apt purge postfix")
         return Found(Fate.LEFTOVER, path, what, means, f"apt purge {package}")
     if connects(server):
         return Found(Fate.WORKS, path, what, _CONNECTOR, REPLACE.get(package, ""))
     if "oauth" in note:
         return Found(Fate.WORKS, path, what, _OAUTH)
     return Found(Fate.STOPS, path, what, _STOPS, REPLACE[package])
+
+
+def _undelivered() -> int:
+    """Messages in Postfix's queue."""
+    folders = (paths.below_root(f"/var/spool/postfix/{name}") for name in ("maildrop", "incoming", "active", "deferred", "hold"))
+    return sum(len(names) for folder in folders for _, _, names in os.walk(folder))
 
 
 REPLACE = {
@@ -58,16 +72,22 @@ REPLACE = {
 def postfix(text: str) -> list[Relay]:
     """main.cf: relayhost and what finds a password for it."""
     values = postfix_values(text)
-    server = values.get("relayhost", "")
-    if not server:
-        return []
+    transport = values.get("default_transport", "").partition(":")[2]
+    servers = [one for one in (values.get("relayhost", ""), transport) if one]
+    for table in re.split(r"[,\s]+", values.get("sender_dependent_relayhost_maps", "")):
+        lines = (read_text(table.partition(":")[2]) or "").split("\n") if ":" in table else []
+        servers += [words[1] for line in lines if len(words := line.split()) == 2 and not line.startswith("#")]
+    return [_postfix_relay(server, values) for server in dict.fromkeys(servers)]
+
+
+def _postfix_relay(server: str, values: dict[str, str]) -> Relay:
     signs_in = values.get("smtp_sasl_auth_enable", "no").lower() == "yes"
     oauth = "xoauth2" in values.get("smtp_sasl_mechanism_filter", "").lower()
     user = _postfix_user(values.get("smtp_sasl_password_maps", ""), server) if signs_in else ""
     notes = ["oauth"] if oauth else []
     if maps := values.get("smtp_generic_maps", ""):
         notes.append(f"senders rewritten by {maps}: by Graph every mail comes from GRAPH_SENDER")
-    return [(_postfix_host(server), user, "; ".join(notes))]
+    return _postfix_host(server), user, "; ".join(notes)
 
 
 def postfix_values(text: str) -> dict[str, str]:

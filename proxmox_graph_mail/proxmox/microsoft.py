@@ -31,7 +31,7 @@ def connects(server: str) -> bool:
 
 
 def smtp_targets(lines: Iterable[str]) -> list[str]:
-    """The names of the enabled smtp targets in a notifications.cfg that lead to Microsoft."""
+    """The names of the enabled smtp targets in a notifications.cfg that sign in to Microsoft's SMTP."""
     found: dict[str, dict[str, str]] = {}
     section: dict[str, str] = {}
     for line in lines:
@@ -44,7 +44,7 @@ def smtp_targets(lines: Iterable[str]) -> list[str]:
             section[words[0]] = words[1].strip()
     return [
         name for name, one in found.items()
-        if leads_to_microsoft(one.get("server", "")) and one.get("disable", "false") not in ("true", "1")
+        if submits(one.get("server", "")) and one.get("disable", "false") not in ("true", "1")
     ]  # fmt: skip
 
 

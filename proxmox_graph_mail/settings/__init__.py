@@ -13,12 +13,11 @@ from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import SettingsError
 from proxmox_graph_mail.files import NAMED_LIMIT, read_plain, replace
 from proxmox_graph_mail.settings.model import Settings
-from proxmox_graph_mail.settings.source import Problem, Source, Value, pairs, parse, read, read_file
+from proxmox_graph_mail.settings.source import Problem, Source, Value, bindings, pairs, parse, read, read_file
 
 __all__ = [
-    "KEYS", "Settings", "Source", "alarm_command", "check", "credential_is_hidden", "fault", "files", "load", "load_visible",
-    "problems_of",
-    "remember_alarm_command", "source", "values_from", "values_in", "values_of",
+    "KEYS", "Settings", "Source", "alarm_command", "bindings", "check", "credential_is_hidden", "fault", "files", "load",
+    "load_visible", "problems_of", "remember_alarm_command", "source", "values_from", "values_in", "values_of",
 ]  # fmt: skip
 
 KEYS = frozenset(Settings.model_fields)  # every key, in lower case

@@ -65,7 +65,7 @@ class Source:
 
 def read(known: Collection[str], environment: Mapping[str, str] = os.environ, given: Mapping[str, str] | None = None) -> Source:
     """What environment, credentials and files say of the `known` keys (lower case). `given` (upper case) takes the files'
-    place."""
+    place, and stands above the rest."""
     values = {name.lower(): Value(text, ENVIRONMENT) for name, text in environment.items() if name.lower() in known and text}
     problems: list[Problem] = []
     for key, path in _credentials(known, environment.get("CREDENTIALS_DIRECTORY", "")):
@@ -77,7 +77,7 @@ def read(known: Collection[str], environment: Mapping[str, str] = os.environ, gi
         if text:
             values.setdefault(key, Value(text, str(path), str(path)))
     if given is not None:
-        return Source({key.lower(): Value(text, "") for key, text in given.items() if text} | values)
+        return Source(values | {key.lower(): Value(text, "") for key, text in given.items() if text})
     for file in paths.settings_files():
         one = read_file(file, known)
         problems += one.problems
@@ -122,6 +122,11 @@ def parse(text: str, shown: str, known: Collection[str]) -> Source:
             hint = f"did you mean {near}?" if near else "proxmox-graph-mail.conf(5) has the list"
             problems.append(Problem(f"{place}: {name}: unknown key; {hint}", line, name, near))
     return Source({key: value for key, value in values.items() if value.text}, tuple(problems))
+
+
+def bindings(text: str) -> list[tuple[str, str]]:
+    """A file's text in pieces: each setting (its key in lower case) with its lines as they stand; what is between has no key."""
+    return [((binding.key or "").lower(), binding.original.string) for binding in parse_stream(StringIO(text))]
 
 
 def _is_a_stranger() -> bool:

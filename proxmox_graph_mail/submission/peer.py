@@ -10,7 +10,8 @@ import sys
 from proxmox_graph_mail.host import GUESTS
 
 NOBODY_KNOWN = -1
-_ESTABLISHED = "01"
+MAPPED = "::ffff:"
+"""How an IPv4 address begins at a socket for both (RFC 4291 2.5.5.2)."""
 
 
 def uid_by_unix_socket(connection: socket.socket) -> int:
@@ -20,15 +21,23 @@ def uid_by_unix_socket(connection: socket.socket) -> int:
 
 
 def uid_by_tcp(connection: socket.socket) -> int:
-    """The local user whose socket the other end is; NOBODY_KNOWN if it is not on this host, or was closed already."""
-    table = "/proc/self/net/tcp6" if connection.family == socket.AF_INET6 else "/proc/self/net/tcp"
-    there, here = (_in_hexadecimal(connection.family, name) for name in (connection.getpeername(), connection.getsockname()))
-    with open(table, encoding="ascii") as file:
-        for line in file:
-            # sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
-            words = line.split()
-            if words[1:4] == [there, here, _ESTABLISHED] and words[9] != "0":  # inode 0: nobody's, and listed as root's
-                return int(words[7])
+    """The local user whose socket the other end is; NOBODY_KNOWN if it is not on this host, or was closed already.
+
+    Whatever its state: a client that has said all may have closed its half. At a socket for IPv4 and IPv6 both, a local IPv4
+    client is in the table of IPv4, or of IPv6 if its own socket is of that kind.
+    """
+    names = (connection.getpeername()[:2], connection.getsockname()[:2])
+    wanted = [("/proc/self/net/tcp6" if ":" in names[0][0] else "/proc/self/net/tcp", names)]
+    if names[0][0].startswith(MAPPED):
+        wanted.append(("/proc/self/net/tcp", tuple((name[0].removeprefix(MAPPED), name[1]) for name in names)))  # type: ignore[arg-type]
+    for table, (there, here) in wanted:
+        ends = [_in_hexadecimal(there), _in_hexadecimal(here)]
+        with open(table, encoding="ascii") as file:
+            for line in file:
+                # sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+                words = line.split()
+                if words[1:3] == ends and words[9] != "0":  # inode 0: nobody's, and listed as root's
+                    return int(words[7])
     return NOBODY_KNOWN
 
 
@@ -37,8 +46,8 @@ def guest(connection: socket.socket) -> int:
     there, here = connection.getpeername()[0], connection.getsockname()[0]
     if there == here:
         return NOBODY_KNOWN
-    if there.startswith("::ffff:"):  # an IPv4 guest at a socket for both
-        return GUESTS + int.from_bytes(socket.inet_aton(there[7:]), "big")
+    if there.startswith(MAPPED):
+        return GUESTS + int.from_bytes(socket.inet_aton(there.removeprefix(MAPPED)), "big")
     packed = socket.inet_pton(connection.family, there)
     if len(packed) == 4:
         return GUESTS + int.from_bytes(packed, "big")
@@ -49,7 +58,7 @@ def is_admitted(address: str, networks: str) -> bool:
     """Is this address in one of the networks (CIDR, separated by blanks)? What is no network admits nobody."""
     import ipaddress  # only guests need it
 
-    guest_address = ipaddress.ip_address(address.removeprefix("::ffff:"))
+    guest_address = ipaddress.ip_address(address.removeprefix(MAPPED))
     for text in networks.split():
         try:
             network = ipaddress.ip_network(text, strict=False)
@@ -60,8 +69,8 @@ def is_admitted(address: str, networks: str) -> bool:
     return False
 
 
-def _in_hexadecimal(family: int, name: tuple[str, int]) -> str:
+def _in_hexadecimal(name: tuple[str, int]) -> str:
     """An address as the kernel writes it: words of four bytes in the machine's order, and the port."""
-    packed = socket.inet_pton(family, name[0])
+    packed = socket.inet_pton(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, name[0])
     words = [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4)]
     return "".join([f"{word:08X}" for word in words]) + f":{name[1]:04X}"

@@ -24,6 +24,7 @@ from collections import Counter
 
 from proxmox_graph_mail import log, paths
 from proxmox_graph_mail.errors import EX_TEMPFAIL
+from proxmox_graph_mail.host import GUESTS
 from proxmox_graph_mail.spool import watch  # noqa: F401 - loaded before an upgrade may take the files away
 from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.submission import quota, reception, smtp  # noqa: F401 - likewise
@@ -41,6 +42,8 @@ FAREWELL = 10.0  # seconds that those at work have to finish when it is told to 
 LIFE = 150  # seconds a connection may take: 60 for the message, and 60 for the outcome if the client waits for that
 SMTP_LIFE = 3600  # likewise; five minutes of silence end it before
 SMTP_BUSY = b"421 4.7.0 Error: too many connections; try again later\r\n"
+GUESTS_TOTAL = 64  # connections of all guests together: one that takes many addresses leaves the host's own programs theirs
+SMTP_GONE = b"421 4.7.0 Error: the connection is not anybody's any more\r\n"
 SMTP_STRANGER = b"554 5.7.1 Error: this host takes no mail from your address\r\n"
 FIRST_FD = 3  # sd_listen_fds(3)
 
@@ -62,11 +65,11 @@ def main() -> "NoReturn":
 
 
 class Receiver:
-    """The process that accepts, and what it knows of those that serve: process → user, or address."""
+    """The process that accepts, and what it knows of those that serve: process → user, or guest."""
 
     def __init__(self, listeners: list[socket.socket]) -> None:
         self._listeners = listeners
-        self._serving: dict[int, int | str] = {}
+        self._serving: dict[int, int] = {}
         self._stopping = False
         self._spool = paths.spool()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -137,17 +140,24 @@ class Receiver:
                 log.line(f"refused: {address} is not on this host, and in no network of PROXMOX_GRAPH_MAIL_NETWORKS", log.WARNING)
                 connection.send(SMTP_STRANGER, socket.MSG_DONTWAIT)
                 return
-        party = connection.getpeername()[0] if uid == NOBODY_KNOWN else owner_of(uid)
-        if self._has_room(party):
-            self._fork(connection, party, SMTP_LIFE, lambda: smtp.serve(connection, os.getuid() if uid == NOBODY_KNOWN else uid))
+        if uid == NOBODY_KNOWN:  # a local program that closed it at once: whose limits would its mail count against?
+            connection.send(SMTP_GONE, socket.MSG_DONTWAIT)
+            return
+        party = owner_of(uid)
+        guests = uid >= GUESTS
+        if self._has_room(party) and not (guests and self._guests() >= GUESTS_TOTAL):
+            self._fork(connection, party, SMTP_LIFE, lambda: smtp.serve(connection, uid))
         else:
             connection.send(SMTP_BUSY, socket.MSG_DONTWAIT)
 
-    def _has_room(self, party: int | str) -> bool:
+    def _guests(self) -> int:
+        return sum(party >= GUESTS for party in self._serving.values())
+
+    def _has_room(self, party: int) -> bool:
         parties = Counter(self._serving.values())
         return parties[party] < PER_USER and (party == 0 or len(self._serving) - parties[0] < TOTAL)
 
-    def _fork(self, connection: socket.socket, party: int | str, life: int, serve: "Callable[[], int]") -> None:
+    def _fork(self, connection: socket.socket, party: int, life: int, serve: "Callable[[], int]") -> None:
         pid = os.fork()
         if pid:
             self._serving[pid] = party

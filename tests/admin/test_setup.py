@@ -137,6 +137,69 @@ def test_an_end_that_is_past_is_asked_about(host: Host, sandbox: Sandbox) -> Non
     assert values_of(host.config)["CREDENTIAL_EXPIRES"] == "2031-01-01"
 
 
+def test_a_wrong_object_id_is_asked_about_with_a_secret_too(host: Host, sandbox: Sandbox) -> None:
+    """The enterprise application's, and the client ID: no loop, no answer lost; it can be left out."""
+    bare(host, sandbox)
+    about = sandbox.about
+    for wrong, words in ((about["principal"], "enterprise application's Object ID"), (about["client"], "this is the client ID")):
+        before = sandbox.control()["counts"]["token"]
+        screen = at_terminal(host, *given(sandbox)[1:-2], "--object-id", wrong)
+        answer(
+            screen,
+            ("Client secret", about["secret"]) if wrong == about["principal"] else ("Client secret", ""),
+            ("When it ends", ""),
+        )
+        screen.until(words)
+        answer(screen, ("Object ID of the app registration", "-"))
+        assert screen.close() == 0, screen.screen
+        assert sandbox.control()["counts"]["token"] - before <= 3
+
+
+def test_a_pasted_block_may_begin_with_an_empty_line_and_what_is_none_is_said(host: Host, sandbox: Sandbox) -> None:
+    """The lines of an error of `az` are no answers."""
+    bare(host, sandbox)
+    about = sandbox.about
+    block = f"\n# Paste\nGRAPH_TENANT_ID={about['tenant']}\nGRAPH_CLIENT_ID={about['client']}\nGRAPH_CLIENT_SECRET='{about['secret']}'\n"
+    screen = at_terminal(host, "--no-test", "--mail-to", "a@example.com", "--sender", "pve@example.com")
+    answer(screen, ("Make a certificate", "n"), (FIRST, block))
+    answer(screen, ("When it ends", ""))
+    assert screen.close() == 0, screen.screen
+    bare(host, sandbox)
+    screen = at_terminal(host, "--no-test")
+    answer(screen, ("Make a certificate", "n"), (FIRST, "ERROR: Insufficient privileges to complete the operation.\n"))
+    screen.until("No line of the form KEY=value")
+    screen.until("Directory (tenant) ID")
+    screen.interrupt()
+    screen.close()
+
+
+def test_what_is_asked_for_stands_above_the_environment(host: Host, sandbox: Sandbox) -> None:
+    """An option that is tried is the one that is written."""
+    bare(host, sandbox)
+    argv = [word if word != "pve@example.com" else "nobody@example.com" for word in given(sandbox)]
+    done = host.admin(*argv, stdin=sandbox.about["secret"].encode() + b"\n", GRAPH_SENDER="pve@example.com")
+    assert (done.returncode, "there is no such mailbox" in done.stderr) == (78, True), done.stderr
+
+
+def test_an_interrupted_certificate_is_picked_up(host: Host, sandbox: Sandbox) -> None:
+    """The .crt is made of the .pem whenever it is missing; what to upload is said each time; without values nothing is made."""
+    bare(host, sandbox)
+    pem = host.folder / "app.pem"
+    host.env["GRAPH_CLIENT_CERTIFICATE"] = str(pem)
+    assert host.admin("setup", "--certificate").returncode == 64
+    assert not pem.exists()
+    argv = [*given(sandbox)[:-2], "--certificate"]
+    first = host.admin(*argv)
+    public = pem.with_suffix(".crt")
+    text = public.read_text()
+    public.unlink()
+    again = host.admin(*argv)
+    assert public.read_text() == text
+    thumbprint = re.search(r"thumbprint \w+", first.stdout)
+    assert thumbprint is not None
+    assert thumbprint[0] in again.stdout
+
+
 def test_somebody_must_read_root_s_mail(host: Host, sandbox: Sandbox) -> None:
     """With no alias for root MAIL_TO is a must; with one it may stay empty."""
     bare(host, sandbox)
@@ -350,7 +413,8 @@ def test_a_certificate_is_offered(host: Host, sandbox: Sandbox) -> None:
         ("", {"A": "1"}, "A=1\n"), ("# x\nA=1\nB=2\n", {"A": "3"}, "# x\nA=3\nB=2\n"), ("#A=1\n", {"A": "2"}, "A=2\n"),
         ("# A=1\nB=1\n", {"A": "2"}, "A=2\nB=1\n"), ("A=1\nA=2\n", {"A": "3"}, "A=3\n"), ("A=1\nB=2\n", {"A": ""}, "B=2\n"),
         ("AB=1\n", {"A": "2"}, "AB=1\nA=2\n"), ("", {"A": "x y"}, "A='x y'\n"), ("", {"A": "x'\"$"}, 'A="x\'\\"$"\n'),
-        ("A=1", {"A": "a#b"}, "A='a#b'\n"),
+        ("A=1", {"A": "a#b"}, "A='a#b'\n"), ("\ufeffA=1\n", {"A": "2"}, "A=2\n"), ("A='a\nb'\nB=1\n", {"A": "c"}, "A=c\nB=1\n"),
+        ("# about\n\n#A=1\n\nB=1\n", {"A": "2"}, "# about\n\nA=2\n\nB=1\n"), ("export A=1\n", {"A": "2"}, "A=2\n"),
     ],
 )  # fmt: skip
 def test_a_key_is_written_into_its_place(text: str, values: dict[str, str], after: str, tmp_path: Path) -> None:
@@ -359,7 +423,8 @@ def test_a_key_is_written_into_its_place(text: str, values: dict[str, str], afte
 
 
 @pytest.mark.parametrize(
-    "secret", ["plain~Secret.8Q", "with space", "it's", 'say "x"', "a'b\"c$d\\e", "#hash", "${HOME}", "tab\tin", "=="]
+    "secret",
+    ["plain~Secret.8Q", "back\\\\slash\\n", "with space", "it's", 'say "x"', "a'b\"c$d\\e", "#hash", "${HOME}", "tab\tin", "=="],
 )
 def test_every_secret_survives_the_file(secret: str, tmp_path: Path) -> None:
     """Written, and read back by the settings."""
@@ -413,7 +478,7 @@ case "$*" in
 "ad sp show --id @client@") [ -e "$0.sp" ] ;;
 "ad sp show --id 00000003-0000-0000-c000-000000000000 --query id -o tsv") echo 22222222-0000-0000-0000-000000000000 ;;
 "ad sp create --id @client@") touch "$0.sp" ;;
-"ad app permission add --id @client@ --api 00000003-0000-0000-c000-000000000000 --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96=Role") ;;
+"ad app permission add --id @client@ --api 00000003-0000-0000-c000-000000000000 --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96=Role --only-show-errors") ;;
 "rest --method GET"*) ;;
 "rest --method POST --uri https://graph.microsoft.com/v1.0/servicePrincipals/@principal@/appRoleAssignments "*) ;;
 "ad app credential reset --id @client@ --append --display-name "*" --years 2 --query password -o tsv") echo '@secret@' ;;

@@ -70,6 +70,15 @@ def test_what_was_to_keep_its_own_bytes_and_is_too_large_for_that_says_so(writin
     assert any("status=sent" in line and "too large for the MIME form" in line for line in writing.syslog.read())
 
 
+def test_an_attachment_that_is_too_small_for_a_session_goes_in_one_request(writing: Host, sandbox: Sandbox) -> None:
+    """Where the limit lies is told differently; Graph knows its own."""
+    sandbox.control(session_from=3_050_000)
+    writing.sendmail("-odq", "root", stdin=large(3_020_000))
+    assert writing.admin("run", "--once").returncode == 0
+    arrived_whole(writing, sandbox, 3_020_000)
+    assert sandbox.counts()["uploads"] == 0
+
+
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "status"])
 def test_a_cut_upload_goes_on_where_it_was(writing: Host, sandbox: Sandbox, fault: str) -> None:
     """Whether the range had come or not; or where the store was busy."""

@@ -119,3 +119,14 @@ def test_who_submitted_it_under_another_name_is_named(sender: Mailbox | None, na
 def test_f_s_full_name_is_used_where_there_is_no_from() -> None:
     """sendmail -F CronDaemon."""
     assert display_name(None, dataclasses.replace(AT, full_name="CronDaemon")) == "root@pve1 (CronDaemon)"
+
+
+def test_whose_mail_it_is_is_not_cut_off_or_pushed_out_of_sight() -> None:
+    """A long name, and letters that look like blanks: `by ct101` stays at the end, and in sight."""
+    guest = replace(AT, user="ct101")
+    for name in ("Cron Daemon)" + "\u2800" * 250, "x" * 300, "Cron Daemon)" + "\u3164" * 400):
+        shown = display_name(Mailbox(name, "root@pve1"), guest)
+        assert shown.endswith(" by ct101")
+        assert len(shown) <= 256
+        assert not set(shown) & {"\u2800", "\u3164"}
+        assert display_name(Mailbox(name, "a@elsewhere.example"), guest).endswith(" via pve1 by ct101")

@@ -216,3 +216,17 @@ def test_a_part_s_boundary_survives_a_raw_name_beside_it() -> None:
     made = mime_form(data, parse(data), TO, AT)
     assert made is not None
     assert email.message_from_bytes(made).get_boundary() == "a b"
+
+
+def test_a_signed_part_inside_of_a_mixed_one_keeps_its_bytes() -> None:
+    """A list's footer, or a gateway's, beside what is signed: the mail goes in its MIME form."""
+    signed = "--S\nContent-Type: text/plain\n\nsigned=20\n--S\nContent-Type: application/pgp-signature\n\nsig\n--S--"
+    data = (
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: multipart/signed; boundary=S\n\n"
+        f"{signed}\n--B\nContent-Type: text/plain\n\nfooter\n--B--\n"
+    ).encode()
+    assert parse(data).sealed
+    made = mime_form(data, parse(data), TO, AT)
+    assert made is not None
+    assert signed.encode() in made
+    assert not parse(data.replace(b"multipart/signed", b"multipart/related")).sealed

@@ -96,6 +96,7 @@ class World:
     latency: float = 0.0
     faults: list[Fault] = field(default_factory=list)
     drafts: dict[str, Draft] = field(default_factory=dict)
+    session_from: int = 3_000_000  # bytes from which an attachment takes an upload session, and below which none is made
     mailbox_limit: int = 35_000_000  # bytes of a message (MaxSendSize)
     accepted: list[Accepted] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)

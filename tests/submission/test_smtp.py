@@ -206,6 +206,20 @@ def test_a_connection_that_was_closed_is_nobody_s() -> None:
         assert eventually(lambda: uid_by_tcp(connection) == NOBODY_KNOWN, "the kernel sees it closed")
 
 
+def test_a_client_that_has_said_all_is_still_itself() -> None:
+    """Its half is closed, and its socket not; at a socket for IPv4 and IPv6 both, too."""
+    for listener in (
+        socket.create_server(("127.0.0.1", 0)),
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True),
+    ):
+        with listener, socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as client:
+            connection, _ = listener.accept()
+            with connection:
+                client.shutdown(socket.SHUT_WR)
+                assert eventually(lambda connection=connection: connection.recv(1, socket.MSG_PEEK) == b"", "the half is closed")  # type: ignore[misc]
+                assert uid_by_tcp(connection) == os.geteuid()
+
+
 def test_a_client_that_hangs_up_at_once_harms_nobody(host: Host) -> None:
     """A hundred of them; the next one is greeted."""
     with host.smtp_socket() as port:

@@ -1,5 +1,6 @@
 # Azure CLI, best in Cloud Shell (https://shell.azure.com, Bash): the app registration, its credential, its right to send.
-# Run it as a Privileged Role Administrator or Global Administrator: an Application Administrator cannot grant Graph's permissions.
+# Run it as a Privileged Role Administrator or Global Administrator: an Application Administrator cannot grant Graph's permissions
+# (with GRANT='no' one suffices).
 # Run it again after an error: what is there already is used.
 set -eu
 TENANT='@tenant@'               # empty: the tenant that you are signed in to
@@ -25,7 +26,7 @@ SP=$(az ad sp show --id "$APP" --query id -o tsv)
 
 if [ "$GRANT" = yes ]; then
     echo "Mail.Send, and consent to it …" >&2
-    az ad app permission add --id "$APP" --api "$GRAPH" --api-permissions "$MAIL_SEND=Role" 2>/dev/null
+    az ad app permission add --id "$APP" --api "$GRAPH" --api-permissions "$MAIL_SEND=Role" --only-show-errors
     # Not `az ad app permission admin-consent`: it fails in Cloud Shell, and in every cloud but the global one.
     RESOURCE=$(az ad sp show --id "$GRAPH" --query id -o tsv)
     ASSIGNMENTS=$GRAPH_URL/v1.0/servicePrincipals/$SP/appRoleAssignments
@@ -48,7 +49,6 @@ else
     EXPIRES=$(az ad app credential list --id "$APP" --query 'max_by(@, &endDateTime).endDateTime' -o tsv | cut -c1-10)
 fi
 
-echo
 echo "# Paste these lines into proxmox-graph-mail setup:"
 echo "GRAPH_TENANT_ID=$HERE"
 echo "GRAPH_CLIENT_ID=$APP"
