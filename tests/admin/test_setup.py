@@ -144,11 +144,11 @@ def test_a_wrong_object_id_is_asked_about_with_a_secret_too(host: Host, sandbox:
     for wrong, words in ((about["principal"], "enterprise application's Object ID"), (about["client"], "this is the client ID")):
         before = sandbox.control()["counts"]["token"]
         screen = at_terminal(host, *given(sandbox)[1:-2], "--object-id", wrong)
-        answer(
-            screen,
-            ("Client secret", about["secret"]) if wrong == about["principal"] else ("Client secret", ""),
-            ("When it ends", ""),
-        )
+        if wrong == about["principal"]:
+            answer(screen, ("Make a certificate", "n"), ("Client secret", about["secret"]))
+        else:
+            answer(screen, ("Client secret", ""))
+        answer(screen, ("When it ends", ""))
         screen.until(words)
         answer(screen, ("Object ID of the app registration", "-"))
         assert screen.close() == 0, screen.screen

@@ -123,7 +123,7 @@ def test_f_s_full_name_is_used_where_there_is_no_from() -> None:
 
 def test_whose_mail_it_is_is_not_cut_off_or_pushed_out_of_sight() -> None:
     """A long name, and letters that look like blanks: `by ct101` stays at the end, and in sight."""
-    guest = replace(AT, user="ct101")
+    guest = dataclasses.replace(AT, user="ct101")
     for name in ("Cron Daemon)" + "\u2800" * 250, "x" * 300, "Cron Daemon)" + "\u3164" * 400):
         shown = display_name(Mailbox(name, "root@pve1"), guest)
         assert shown.endswith(" by ct101")
