@@ -13,7 +13,7 @@ from proxmox_graph_mail.proxmox import system
 from proxmox_graph_mail.settings import alarm_command
 from proxmox_graph_mail.spool.store import Spool
 
-app = typer.Typer(help="ALARM_COMMAND, which is told when no mail leaves the host.", no_args_is_help=True, cls=Group)
+app = typer.Typer(help="Try ALARM_COMMAND, which is told when no mail leaves the host.", no_args_is_help=True, cls=Group)
 LIMIT = 4000  # bytes of what the watch says
 FAILED = 1  # while an alarm lasts, so that the unit is a failed one
 

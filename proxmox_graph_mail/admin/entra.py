@@ -49,7 +49,7 @@ def entra(
         bool, typer.Option("--restricted", help="cli, powershell: grant nothing; entra rbac grants the one mailbox.")
     ] = False,
 ) -> None:
-    """Print a ready-to-run script with this host's values.
+    """Print a script for Microsoft Entra or Exchange, with this host's values.
 
     cli (Azure CLI, Cloud Shell) and powershell make the app registration, rbac restricts it to the mailbox, revoke takes the
     tenant-wide permission away again. Example: proxmox-graph-mail entra rbac

@@ -45,7 +45,8 @@ def settings_found() -> tuple[Settings | None, list[Finding]]:
         if settings_module.credential_is_hidden():
             text = "the credential lies in systemd's store, which the queue runner alone sees: what needs it is not checked"
             return None, [Finding("settings", WARN, text, "proxmox-graph-mail test tries a mail")]
-        return None, [Finding("settings", FAIL, str(error), "correct it, or run proxmox-graph-mail setup")]
+        text, _, remedy = str(error).partition("; ")
+        return None, [Finding("settings", FAIL, text, remedy or "correct it, or run proxmox-graph-mail setup")]
     by_place: dict[str, list[str]] = {}
     for key, value in settings_module.source().values.items():
         by_place.setdefault(value.file or value.place, []).append(key.upper())
