@@ -18,8 +18,9 @@ class Terminal:
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
-            command, env={**env, "TERM": "dumb"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-        )
+            command, env={**env, "TERM": "dumb"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=_as_a_shell_starts_it,
+        )  # fmt: skip
         os.close(slave)
         self.screen = ""
         self._read_to = 0
@@ -51,6 +52,10 @@ class Terminal:
     def close(self) -> int:
         """Read to the end; the exit status."""
         while True:
+            if not select.select([self._master], [], [], 90.0)[0]:
+                self._process.kill()
+                self._process.wait()
+                raise AssertionError(f"it says nothing, and does not end:\n{self.screen}")
             try:
                 if not (chunk := os.read(self._master, 4096)):
                     break
@@ -59,3 +64,8 @@ class Terminal:
             self.screen += chunk.decode().replace("\r\n", "\n")
         os.close(self._master)
         return self._process.wait(60)
+
+
+def _as_a_shell_starts_it() -> None:
+    """Ctrl-C works in it, even if whoever runs the tests ignores it (a command in a shell's background)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -244,3 +244,12 @@ def test_units_by_pip_start_pip_s_programs() -> None:
     assert set(install_units.PROGRAMS) <= scripts.keys()
     enabled = {unit.name for unit in (PACKAGING / "systemd").iterdir() if unit.suffix in (".socket", ".path", ".timer")}
     assert set(install_units.ENABLED) <= enabled
+
+
+def test_no_environment_of_a_user_s_runs_as_root(tmp_path: Path) -> None:
+    """install-units refuses what others could write."""
+    file = tmp_path / "program"
+    file.touch(0o755)
+    assert install_units._is_root_s(file) is (os.geteuid() == 0)
+    file.chmod(0o775)
+    assert not install_units._is_root_s(file)

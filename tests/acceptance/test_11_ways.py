@@ -30,7 +30,7 @@ class Archive:
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
         self._published = int(time.time()) - 3600
-        self._env = os.environ | {"GNUPGHOME": str(home), "REPOSITORY_URL": "http://127.0.0.1:8080"}
+        self.env = os.environ | {"GNUPGHOME": str(home), "REPOSITORY_URL": "http://127.0.0.1:8080"}
         key = [
             "gpg",
             "--batch",
@@ -42,12 +42,12 @@ class Archive:
             "sign",
             "never",
         ]
-        subprocess.run(key, env=self._env, check=True, capture_output=True)
+        subprocess.run(key, env=self.env, check=True, capture_output=True)
 
     def publish(self, deb: Path) -> None:
         """Put a package in, and sign."""
         command = [TREE / "packaging" / "apt-repository", self.folder, "test@example.com", deb]
-        subprocess.run(list(map(str, command)), env=self._env, check=True, capture_output=True)
+        subprocess.run(list(map(str, command)), env=self.env, check=True, capture_output=True)
         # A web server tells a file's time to the second, and the tests publish faster than anybody releases.
         self._published += 60
         os.utime(self.folder / "dists/stable/InRelease", (self._published, self._published))
@@ -78,6 +78,29 @@ def archive(machine: Machine, tenant: Tenant, tmp_path_factory: pytest.TempPathF
     machine.run("systemctl stop web; rm -f /etc/apt/sources.list.d/proxmox-graph-mail.sources")
     subprocess.run(["gpgconf", "--kill", "gpg-agent"], env=os.environ | {"GNUPGHOME": str(home)}, check=False)
     shutil.rmtree(folder)
+
+
+def test_a_release_is_the_same_twice_and_signed(archive: Archive, tmp_path: Path) -> None:
+    """`make release` of a tag: it builds in two folders and compares; bill of materials, checksums, signature; and nothing of the
+    caller's environment gets into the build."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(TREE), str(clone)], check=True)
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "tag", "v0.1.0"], cwd=clone, check=True)
+    (clone / ".venv").symlink_to(TREE / ".venv")
+    env = archive.env | {"KEY": "test@example.com", "TMPDIR": "/nowhere", "DEB_BUILD_OPTIONS": "bogus", "PERL5LIB": "/nowhere"}
+    done = subprocess.run(["packaging/release"], cwd=clone, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "built twice, and the same" in done.stdout
+    out = clone / "dist" / "release"
+    subprocess.run(["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=out, check=True)
+    subprocess.run(["gpg", "--verify", "SHA256SUMS.asc", "SHA256SUMS"], cwd=out, env=env, check=True, capture_output=True)
+    kinds = {"".join(path.suffixes[-1:]) for path in out.iterdir()}
+    assert {".deb", ".whl", ".gz", ".json", ".asc"} <= kinds
+    assert (clone / "dist" / "apt" / "dists" / "stable" / "InRelease").exists()
+    untagged = subprocess.run(["git", "tag", "-d", "v0.1.0"], cwd=clone, check=True, capture_output=True)
+    assert untagged.returncode == 0
+    refused = subprocess.run(["packaging/release"], cwd=clone, env=env, capture_output=True, text=True, check=False)
+    assert "make release needs a tag" in refused.stderr
 
 
 def documented(file: str, beginning: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The command itself: one sentence for what is wrong, whatever it is."""
 
+import io
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxmox_graph_mail.admin import app, commands
+from proxmox_graph_mail.admin.screen import folded
 from proxmox_graph_mail.settings.source import read_file
 from tests.programs import Host, Sandbox
 from tests.terminal import Terminal
@@ -136,3 +138,20 @@ def test_on_a_terminal_lines_break_at_words_and_never_in_a_name(online: Host) ->
     assert any(line.startswith(" " * 20) for line in lines)
     plain = online.admin("check", "--offline").stdout.splitlines()
     assert all(re.match(r"(ok|warn|fail) ", line) for line in plain)
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_name_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than the line: it stands in one of its own, and can be copied."""
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "a" * 70 + "-" + "b" * 40 + "@example.com"
+    text = folded(f"mail for {name} waits", begin="ok    ", stream=Screen())
+    assert name in text
+    assert text.splitlines()[0] == "ok    mail for"
+    assert folded("x " * 100, begin="- ", stream=io.StringIO()).count("\n") == 0

@@ -7,6 +7,7 @@ import pytest
 
 from proxmox_graph_mail.host import GUESTS, guest_name, login_name
 from proxmox_graph_mail.spool.envelope import Envelope, uid_of
+from proxmox_graph_mail.submission import receiver
 from proxmox_graph_mail.submission.peer import NOBODY_KNOWN, guest, is_admitted
 
 
@@ -61,3 +62,26 @@ def test_its_name_is_the_host_s_for_its_address(tmp_path: Any) -> None:
 def test_only_networks_that_were_named_may_send(address: str, networks: str, admitted: bool) -> None:
     """None by default; what is no network admits nobody."""
     assert is_admitted(address, networks) is admitted
+
+
+def test_all_guests_together_leave_room_for_the_host_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes many addresses has no more connections than all guests may have."""
+    made = receiver.Receiver([])
+    made._serving = {pid: GUESTS + pid for pid in range(receiver.GUESTS_TOTAL)}
+    monkeypatch.setattr(receiver, "uid_by_tcp", lambda _: NOBODY_KNOWN)
+    monkeypatch.setenv("PROXMOX_GRAPH_MAIL_NETWORKS", "10.10.10.0/24")
+    said: list[bytes] = []
+    connection: Any = Connection("10.10.10.101", "10.10.10.1")
+    connection.send = lambda text, _: said.append(text)
+    made._take(connection)
+    assert said == [receiver.SMTP_BUSY]
+
+
+def test_a_client_that_is_nobody_s_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have the service user's limits, and those are none."""
+    monkeypatch.setattr(receiver, "uid_by_tcp", lambda _: NOBODY_KNOWN)
+    said: list[bytes] = []
+    connection: Any = Connection("127.0.0.1", "127.0.0.1")
+    connection.send = lambda text, _: said.append(text)
+    receiver.Receiver([])._take(connection)
+    assert said == [receiver.SMTP_GONE]
