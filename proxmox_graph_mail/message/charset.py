@@ -24,7 +24,11 @@ _WESTERN = {"cp1252", "iso8859-15"}
 """In these every byte is a letter; text that is UTF-8 to the last byte is never meant by them (two such letters in a row)."""
 
 _ALIASES = {"x-unknown": "utf-8", "unknown-8bit": "utf-8", "ansi": "cp1252", "unicode-1-1-utf-7": "utf-7", "cp-850": "cp850"}
-_SUPERSETS = {"gbk": "gb18030", "iso8859-1": "cp1252"}  # what WHATWG decodes by a table of its own, and by Python's name
+_SUPERSETS = {
+    "gbk": "gb18030", "gb2312": "gb18030", "shift_jis": "cp932", "big5": "big5hkscs", "euc_kr": "cp949", "iso8859-1": "cp1252",
+    "ascii": "cp1252",
+}  # fmt: skip
+"""What WHATWG decodes by a larger table than Python's codec of that name (webencodings 0.5 gives the smaller one)."""
 _NOT_DECODED = ("replacement", "x-user-defined")  # what WHATWG refuses on purpose; Python's codec of the label may do
 _WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
