@@ -140,6 +140,8 @@ class Host:
             shutil.copytree(TREE / "proxmox_graph_mail", copy / "proxmox_graph_mail", ignore=ignore)
             (copy / "packaging").mkdir()
             shutil.copy(LAUNCHER, copy / "packaging" / "sendmail")
+            # As the package's installation does: nobody could keep what is compiled.
+            subprocess.run([DEBIAN_PYTHON, "-m", "compileall", "-q", copy / "proxmox_graph_mail"], check=True)
         command = [DEBIAN_PYTHON, "-IS", str(copy / "packaging" / "sendmail"), *argv]
         return command, {"env": self.env, "user": NOBODY, "group": 1, "extra_groups": ()}
 

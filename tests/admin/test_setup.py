@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxmox_graph_mail import paths
+from proxmox_graph_mail.admin import settings_file
 from proxmox_graph_mail.admin import setup as setup_verb
 from proxmox_graph_mail.admin.entra import Kind, cloud_shell_line
 from proxmox_graph_mail.admin.settings_file import changed
@@ -420,6 +421,18 @@ def test_a_certificate_is_offered(host: Host, sandbox: Sandbox) -> None:
 def test_a_key_is_written_into_its_place(text: str, values: dict[str, str], after: str, tmp_path: Path) -> None:
     """…and is read back as it was meant."""
     assert changed(text, values) == after
+
+
+def test_a_file_that_says_it_all_keeps_its_inode(tmp_path: Path) -> None:
+    """Nothing is written; but where anybody may read it, it is."""
+    path = tmp_path / "conf"
+    assert settings_file.write(path, {"MAIL_TO": "a@example.com"}) is True
+    before = path.stat().st_ino
+    assert settings_file.write(path, {"MAIL_TO": "a@example.com"}) is False
+    assert path.stat().st_ino == before
+    path.chmod(0o644)
+    assert settings_file.write(path, {"MAIL_TO": "a@example.com"}) is True
+    assert path.stat().st_mode & 0o007 == 0
 
 
 @pytest.mark.parametrize(
