@@ -88,12 +88,12 @@ def test_the_units_are_sandboxed(machine: Machine, installation: str) -> None:
 
 
 def test_without_settings_mail_waits_and_the_reason_is_everywhere(machine: Machine, tenant: Tenant, installation: str) -> None:
-    """mailq, systemctl status and the journal name key and file; with the four settings the mail goes by itself."""
+    """mailq, systemctl status and the journal say so; with the four settings the mail goes by itself."""
     machine.run(
         "cp /usr/share/proxmox-graph-mail/proxmox-graph-mail.conf.example /tmp/conf && cat /tmp/conf > /etc/proxmox-graph-mail.conf"
     )
     machine.run("printf 'Subject: before the settings\\n\\nx\\n' | sendmail root")
-    why = "not set: GRAPH_CLIENT_SECRET"
+    why = "not set up yet"
     eventually(lambda: why in machine.run("mailq").stdout, "mailq says why")
     assert why in machine.run("systemctl status --no-pager proxmox-graph-mail", check=False).stdout
     assert "1 held" in machine.status()["StatusText"]
