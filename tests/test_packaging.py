@@ -253,3 +253,21 @@ def test_no_environment_of_a_user_s_runs_as_root(tmp_path: Path) -> None:
     assert install_units._is_root_s(file) is (os.geteuid() == 0)
     file.chmod(0o775)
     assert not install_units._is_root_s(file)
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "taken"), [("exim4", False), ("/usr/bin/msmtp", False), ("/etc/alternatives/mta", True), (None, True)]
+)
+def test_another_mail_system_s_sendmail_is_left_alone(
+    leads_to: str | None, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of a package's own is no link of the alternatives system, which would replace it and leave nothing."""
+    sendmail = tmp_path / "sendmail"
+    if leads_to is not None:
+        sendmail.symlink_to(leads_to)
+    asked: list[list[str]] = []
+    monkeypatch.setattr("proxmox_graph_mail.paths.SENDMAIL", str(sendmail))
+    monkeypatch.setattr("proxmox_graph_mail.proxmox.system.must", asked.append)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    install_units._link(Path("/opt/x/bin"))
+    assert bool(asked) is taken

@@ -135,7 +135,7 @@ def _move(notifications: Notifications, target: Target) -> int:
         notifications.test(new)
         leg.passed("Proxmox ran the test")
         status = follow(since=begun, leg=leg, matching=lambda row: is_test(row, target))
-    except BaseException:
+    except BaseException:  # Ctrl-C's too: what was not proven does not stay
         notifications.remove(new)
         raise
     if status:

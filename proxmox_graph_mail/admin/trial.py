@@ -21,10 +21,8 @@ from proxmox_graph_mail.settings import Settings
 WRONG_TENANT = frozenset(("AADSTS90002", "AADSTS900023", "AADSTS50194"))
 WRONG_APP = frozenset(("AADSTS700016", "AADSTS70001", "AADSTS7000229"))
 WRONG_SECRET = frozenset(("AADSTS7000215", "AADSTS7000222", "AADSTS7000218"))
-
-
 NOT_YET = (
-    "{sender}: {reason}. If you mean to restrict the app to this mailbox, write the settings now (w), then run "
+    "If you mean to restrict the app to this mailbox, write the settings now (w), then run "
     "proxmox-graph-mail entra rbac; mail waits until Exchange has noticed"
 )
 
@@ -92,14 +90,14 @@ def _mailbox(connection: Connection, token: Token) -> Refusal | None:
     outcome: Outcome = connection.mailbox().probe()
     if outcome.status is Status.SENT:
         return None
+    said = f"{connection.settings.graph_sender}: {outcome.reason}"
     if outcome.code in NO_MAILBOX:
-        return Refusal(f"{connection.settings.graph_sender}: {outcome.reason}", ("GRAPH_SENDER",))
-    if outcome.code in NOT_PERMITTED and "Mail.Send" in token.roles:
-        # Entra's own permission covers every mailbox that there is.
-        return Refusal(f"{connection.settings.graph_sender}: {outcome.reason}", ("GRAPH_SENDER",), temporary=True)
-    if outcome.code in NOT_PERMITTED:
-        return Refusal(NOT_YET.format(sender=connection.settings.graph_sender, reason=outcome.reason), temporary=True)
-    return Refusal(f"{connection.settings.graph_sender}: {outcome.reason}", temporary=True)
+        return Refusal(said, ("GRAPH_SENDER",))
+    if outcome.code not in NOT_PERMITTED:
+        return Refusal(said, temporary=True)
+    if "Mail.Send" in token.roles:  # Entra's own permission covers every mailbox that there is
+        return Refusal(said, ("GRAPH_SENDER",), temporary=True)
+    return Refusal(f"{said}. {NOT_YET}", temporary=True)
 
 
 def _renewal(connection: Connection) -> Refusal | None:

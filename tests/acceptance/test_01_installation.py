@@ -117,7 +117,7 @@ def test_a_second_installation_keeps_the_settings(settled: Machine, deb: object)
 
 
 def test_man_pages_and_completion_are_there(settled: Machine) -> None:
-    """Each command has its page; Tab knows the verbs and the queue IDs."""
+    """Each command has its page; Tab knows the verbs, the queue IDs, the states and the codes."""
     for page in ("8/sendmail.8", "1/mailq.1", "1/newaliases.1", "8/proxmox-graph-mail.8", "5/proxmox-graph-mail.conf.5"):
         assert settled.run(
             f"zcat /usr/share/man/man{page}.gz | mandoc -T lint -W warning 2>&1; zcat /usr/share/man/man{page}.gz | wc -l"
@@ -125,13 +125,15 @@ def test_man_pages_and_completion_are_there(settled: Machine) -> None:
     complete = (
         "source /usr/share/bash-completion/bash_completion; _comp_load proxmox-graph-mail 2>/dev/null || "
         "source /usr/share/bash-completion/completions/proxmox-graph-mail; "
-        'COMP_WORDS=(proxmox-graph-mail queue %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_LINE="${COMP_WORDS[*]}"; '
+        'COMP_WORDS=(proxmox-graph-mail %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_LINE="${COMP_WORDS[*]}"; '
         'COMP_POINT=${#COMP_LINE}; _proxmox_graph_mail; echo "${COMPREPLY[@]}"'
     )
-    assert settled.run(["bash", "-c", complete % "re"]).stdout.split() == ["retry", "remove"]
+    assert settled.run(["bash", "-c", complete % "queue re"]).stdout.split() == ["retry", "remove"]
+    assert settled.run(["bash", "-c", complete % "log --state d"]).stdout.split() == ["deferred"]
+    assert "AADSTS7000222" in settled.run(["bash", "-c", complete % "explain AADSTS70002"]).stdout.split()
     settled.run("systemctl stop proxmox-graph-mail.path proxmox-graph-mail.socket proxmox-graph-mail.service 2>/dev/null")
     queue_id = settled.run("printf 'Subject: x\\n\\n' | sendmail -odq -v root").stdout.split()[-1]
-    assert queue_id in settled.run(["bash", "-c", complete % "show ''"]).stdout.split()
+    assert queue_id in settled.run(["bash", "-c", complete % "queue show ''"]).stdout.split()
     settled.run(f"proxmox-graph-mail queue remove {queue_id} --yes")
     settled.run("systemctl start proxmox-graph-mail.path proxmox-graph-mail.socket")
 

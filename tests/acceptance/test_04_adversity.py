@@ -107,11 +107,7 @@ def test_the_runner_is_killed_again_and_again(host: Machine, tenant: Tenant) -> 
     tenant.control(latency=0.3)
     subjects = submit(host, "killed", 24)
     for _ in range(3):
-        pid = eventually(
-            lambda: host.status()["MainPID"] != "0" and tenant.control()["counts"]["in_flight"] and host.status()["MainPID"],
-            "it sends",
-        )
-        host.run(f"kill -9 {pid}", check=False)
+        eventually(lambda: tenant.control()["counts"]["in_flight"] and host.kill(), "it sends, and is killed")
     tenant.control(latency=0.0)
     drained(host, tenant, subjects)
     got = [mail["message"]["subject"] for mail in tenant.accepted()]
@@ -130,7 +126,7 @@ def test_a_mail_that_kills_the_runner_does_not_stop_the_others(host: Machine, te
     host.run("printf 'Subject: deadly\\n\\n' | sendmail ops@example.com")
     for _ in range(DEATHS):
         eventually(lambda: tenant.control()["counts"]["in_flight"] == 1, "it is in flight", 90)  # restarts come ever more slowly
-        host.run(f"kill -9 {host.status()['MainPID']}")
+        eventually(host.kill, "it is killed")
         tenant.control(end_hangs=True)
         eventually(lambda: tenant.control()["counts"]["in_flight"] == 0, "the request is over")
     shown(host, f"the queue runner crashed {DEATHS} times while sending this message")

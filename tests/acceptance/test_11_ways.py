@@ -342,6 +342,7 @@ def test_pip_and_its_units(machine: Machine, tenant: Tenant, archive: Archive) -
     )
     assert "not this program's" not in machine.run(f"{program} check --offline", check=False).stdout
     assert "there is nothing to do" not in machine.run(f"{program} install-units --remove").stdout
+    assert machine.run("stat -c '%U:%G %a' /etc/proxmox-graph-mail.conf").stdout.strip() == "root:root 600"  # the group is gone
     assert (
         machine.run("ls /usr/local/lib/systemd/system /etc/sysusers.d /var/spool | grep proxmox-graph-mail", check=False).stdout
         == ""
