@@ -34,8 +34,8 @@ LATER = ("python3-httpx", "python3-msal", "python3-pydantic-settings", "python3-
          "python3-cryptography", "python3-dotenv", "python3-click", "python3-webencodings", "ssl-cert")  # fmt: skip
 """What the package depends on, and what Postfix recommends."""
 
-AGAIN = ("postfix",)
-"""What is installed, and will be once more after the package took its place."""
+AGAIN = ("postfix", "bsd-mailx")
+"""What is installed, and will be once more: after the package took its place, and after a purge, with which mail(1) goes."""
 HOOK = Path(__file__).with_name("base-hook")
 
 

@@ -70,7 +70,7 @@ def archive(machine: Machine, tenant: Tenant, tmp_path_factory: pytest.TempPathF
     made.publish(build("~previous"))
     build()
     tenant.start()
-    machine.run(f"{INSTALL} postfix 2>&1")  # as the tests before leave it, if they were run
+    machine.run(f"{INSTALL} postfix bsd-mailx 2>&1")  # as on a new host: the tests before take mail(1) away with their purge
     machine.run(
         "systemd-run --quiet --unit=web python3 -m http.server 8080 --bind 127.0.0.1 --directory /srv/project/dist/apt-test"
     )
