@@ -15,8 +15,9 @@ from proxmox_graph_mail.delivery.attempt import prepared
 from proxmox_graph_mail.errors import DataError, FileError
 from proxmox_graph_mail.files import open_plain
 from proxmox_graph_mail.graph.fitting import fit, fits, megabytes
-from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, REQUEST_LIMIT, graph_message, sorted_attachments
+from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, graph_message, sorted_attachments
 from proxmox_graph_mail.graph.mime import MIME_LIMIT
+from proxmox_graph_mail.graph.permissions import REQUEST_LIMIT
 from proxmox_graph_mail.host import login_name
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.mail import Mail

@@ -14,7 +14,7 @@ from proxmox_graph_mail.delivery.form import PARSE_LIMIT, Form, own_bytes
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.errors import ConfinedError, DataError, SpoolError
 from proxmox_graph_mail.graph.fitting import fits
-from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, REQUEST_LIMIT, Circumstances, message_id
+from proxmox_graph_mail.graph.message import RECIPIENT_LIMIT, Circumstances, message_id
 from proxmox_graph_mail.graph.outcome import Outcome, Status
 from proxmox_graph_mail.host import login_name
 from proxmox_graph_mail.message.confined import taken_apart
@@ -123,7 +123,7 @@ def _send_to_all(form: Form, people: Recipients, known: set[str], base: Delivery
     """
     sent = [address for address in base.to if address in known]
     # Of those who have it already it is not known in which form: then the original is kept, if it may have been smaller.
-    outcome, reduced = base.outcome, bool(known) and not fits(form.mail, REQUEST_LIMIT)
+    outcome, reduced = base.outcome, bool(known) and not fits(form.mail, form.relay.mailbox.request_limit())
     refused: list[str] = []
     unclear: tuple[str, ...] = ()
     why = "that is not a mail address"

@@ -20,7 +20,11 @@ class Mailbox(Protocol):
         """Send a message in its MIME form."""
 
     def send_large(self, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
-        """Send a message with files, by a way that takes any size; the code NOT_WHOLE says that there is none."""
+        """Send a message with files, by a way that takes any size; the codes NOT_WHOLE and REQUEST_TOO_LARGE say that
+        there is none."""
+
+    def request_limit(self) -> int:
+        """Bytes that a request may have, as far as is known."""
 
     def was_sent(self, message_id: str, recipients: Collection[str], at: float) -> Outcome | None:
         """Is the message in Sent Items, to these recipients, sent about then (seconds since the epoch)? SENT if so, None if not;

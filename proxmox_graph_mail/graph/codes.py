@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from proxmox_graph_mail.errors import ConnectionFailedError, CredentialError, RefusedError, RequestError
-from proxmox_graph_mail.graph.outcome import NOT_GRAPH, Outcome, Status
+from proxmox_graph_mail.graph.outcome import NOT_GRAPH, REQUEST_TOO_LARGE, Outcome, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +192,12 @@ def judge(error: RequestError) -> Outcome:
         said = (
             f"HTTP {error.http_status}{f' {error.code}' if error.code else ''}{f', {error.words[:200]}' if error.words else ''}"
         )
+        too_large = error.http_status == 413 or error.code == "ErrorMessageSizeExceeded"
         elsewhere = not error.code and row in (_REFUSED_ELSEWHERE, _ANSWERED_ELSEWHERE)
+        code = NOT_GRAPH if elsewhere else REQUEST_TOO_LARGE if too_large else error.code or str(error.http_status)
         return Outcome(
-            row.status, f"{row.sentence} ({said})", NOT_GRAPH if elsewhere else error.code or str(error.http_status),
-            error.retry_after, error.shared or (row.status is Status.HELD and error.http_status != 413 and not elsewhere),
+            row.status, f"{row.sentence} ({said})", code, error.retry_after,
+            error.shared or (row.status is Status.HELD and not too_large and not elsewhere),
             row.second_chance, error.request_id,
         )  # fmt: skip
     if isinstance(error, ConnectionFailedError) and error.uncertain:
@@ -229,7 +231,9 @@ def _by_http_status(status: int, code: str) -> Row:
             return _REFUSED_ELSEWHERE
         return Row(Status.HELD, "Graph refuses the app", "check its permission Mail.Send and its consent")
     if status == 413:
-        return Row(Status.HELD, "the message is larger than a Graph request may be")
+        return Row(
+            Status.HELD, "Graph, or a proxy before it, takes no request of this size", "ask whoever runs the proxy or filter"
+        )
     if status in (429, 509):
         return Row(Status.TRANSIENT, "Graph throttles the app")
     if status == 408 or (status == 503 and code):

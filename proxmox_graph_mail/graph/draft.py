@@ -20,25 +20,29 @@ from urllib.parse import quote, urlsplit
 from proxmox_graph_mail.errors import RefusedError, RequestError
 from proxmox_graph_mail.graph.codes import NOT_PERMITTED, judge
 from proxmox_graph_mail.graph.http import Answer
-from proxmox_graph_mail.graph.message import REQUEST_LIMIT, encoded, file_attachment
+from proxmox_graph_mail.graph.message import encoded, file_attachment
 from proxmox_graph_mail.graph.outcome import NOT_WHOLE, Outcome, Status
-from proxmox_graph_mail.graph.request import Graph, error_of, json_object, request_id
+from proxmox_graph_mail.graph.permissions import REQUEST_LIMIT
+from proxmox_graph_mail.graph.request import Graph, error_of, json_object, refused, request_id
 from proxmox_graph_mail.message.mail import Attachment
 
 SESSION_FROM = 3_000_000  # bytes from which an attachment needs an upload session
-RANGE = 12 * 320 * 1024  # bytes of one range: below 4 MB, and a multiple of 320 KiB as all ranges but the last must be
+GRANULE = 320 * 1024  # bytes of which a range, but the last, must be a multiple
 RESUMPTIONS = 5  # tries without progress after which an upload is given up
 TOO_SMALL_FOR_SESSION = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize"
 TOO_LARGE = Outcome(Status.HELD, "to send it whole, raise the mailbox's limit (Set-Mailbox -MaxSendSize)", NOT_WHOLE)
 NO_PERMISSION = Outcome(Status.HELD, "to send it whole, grant the application permission Mail.ReadWrite", NOT_WHOLE)
 
 
-def send_by_draft(graph: Graph, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
-    """Send `message` with `files` (and whether each is inline). With the code NOT_WHOLE nothing was sent, nor can be this way.
+def send_by_draft(
+    graph: Graph, mailbox: str, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]], limit: int
+) -> Outcome:
+    """Send `message` with `files` (and whether each is inline), by requests of at most `limit` bytes. With the codes
+    NOT_WHOLE and REQUEST_TOO_LARGE nothing was sent, nor can be this way.
 
     `mailbox` is the path of the mailbox.
     """
-    first, rest = _that_fit(message, files)
+    first, rest = _that_fit(message, files, limit)
     try:
         identifier = json_object(graph.call("POST", f"{mailbox}/messages", first, expected=201)).get("id")
     except RequestError as error:
@@ -48,7 +52,7 @@ def send_by_draft(graph: Graph, mailbox: str, message: dict[str, Any], files: Se
     draft = f"{mailbox}/messages/{quote(identifier, safe='=')}"
     try:
         for attachment, inline in rest:
-            _attach(graph, draft, attachment, inline=inline)
+            _attach(graph, draft, attachment, limit, inline=inline)
     except RequestError as error:
         _delete(graph, draft)
         return _not_sent(error)
@@ -80,9 +84,11 @@ def _delete(graph: Graph, draft: str) -> RequestError | None:
     return None
 
 
-def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> tuple[bytes, list[tuple[Attachment, bool]]]:
+def _that_fit(
+    message: dict[str, Any], files: Sequence[tuple[Attachment, bool]], limit: int
+) -> tuple[bytes, list[tuple[Attachment, bool]]]:
     """The draft's request with as many of the files as fit, and the others."""
-    room = REQUEST_LIMIT - len(encoded(message)) - 10_000
+    room = limit - len(encoded(message)) - 10_000
     within, rest = [], []
     for attachment, inline in files:
         size = len(attachment.content) * 4 // 3 + len(attachment.name) * 6 + 400
@@ -94,19 +100,23 @@ def _that_fit(message: dict[str, Any], files: Sequence[tuple[Attachment, bool]])
     return encoded(message | {"attachments": within} if within else message), rest
 
 
-def _attach(graph: Graph, draft: str, attachment: Attachment, *, inline: bool) -> None:
-    if len(attachment.content) >= SESSION_FROM:
+def _attach(graph: Graph, draft: str, attachment: Attachment, limit: int, *, inline: bool) -> None:
+    whole = encoded(file_attachment(attachment, inline=inline))
+    if len(attachment.content) >= SESSION_FROM or len(whole) > limit:
         try:
-            _attach_in_ranges(graph, draft, attachment, inline=inline)
+            _attach_in_ranges(graph, draft, attachment, limit, inline=inline)
         except RefusedError as error:
             if error.code != TOO_SMALL_FOR_SESSION:  # where the limit lies is told differently; Graph knows its own
                 raise
         else:
             return
-    graph.call("POST", f"{draft}/attachments", encoded(file_attachment(attachment, inline=inline)), expected=201)
+    if len(whole) > limit < REQUEST_LIMIT:
+        reason = f"to send it whole, let requests of {len(whole) // 1_000_000 + 1} MB pass the proxy or filter"
+        raise RequestError(reason, NOT_WHOLE, temporary=False, shared=False)
+    graph.call("POST", f"{draft}/attachments", whole, expected=201)
 
 
-def _attach_in_ranges(graph: Graph, draft: str, attachment: Attachment, *, inline: bool) -> None:
+def _attach_in_ranges(graph: Graph, draft: str, attachment: Attachment, limit: int, *, inline: bool) -> None:
     described = file_attachment(replace(attachment, content=b""), inline=inline)
     item = {"attachmentType": "file", "size": len(attachment.content)}
     item |= {key: described[key] for key in ("name", "contentType", "isInline", "contentId") if key in described}
@@ -114,19 +124,21 @@ def _attach_in_ranges(graph: Graph, draft: str, attachment: Attachment, *, inlin
     url = str(json_object(answer).get("uploadUrl", ""))
     if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
         raise RequestError("Graph gave no https address to upload to", "NoUploadUrl", temporary=True, shared=False)
-    _upload(graph, url, attachment.content)
+    _upload(graph, url, attachment.content, max(GRANULE, limit // GRANULE * GRANULE))
 
 
-def _upload(graph: Graph, url: str, content: bytes) -> None:
-    """The content in ranges; what was cut goes on from where Graph says it was. An address that no way leads to is no reason
-    to wait: the mail may be sent smaller."""
+def _upload(graph: Graph, url: str, content: bytes, size: int) -> None:
+    """The content in ranges of `size` bytes; what was cut goes on from where Graph says it was. An address that no
+    way leads to is no reason to wait: the mail may be sent smaller."""
     at, total, stalls, answered = 0, len(content), 0, False
     while at < total:
-        part = content[at : at + RANGE]
+        part = content[at : at + size]
         headers = {"Content-Range": f"bytes {at}-{at + len(part) - 1}/{total}", "Content-Type": "application/octet-stream"}
         answer = graph.upload(url, part, headers)
         if answer is not None and answer.status == 201:
             return
+        if answer is not None and answer.status == 413:
+            raise refused(answer)
         if answer is not None and 400 <= answer.status < 429:
             code = error_of(answer)[0] or "UploadRefused"
             reason = f"Graph refuses a part of an attachment (HTTP {answer.status} {code})"

@@ -15,6 +15,7 @@ from proxmox_graph_mail.graph import page
 from proxmox_graph_mail.message.mail import Attachment, Mail
 
 BODY_LIMIT = 400_000  # bytes that a cut body takes at most in the request: some 5,000 lines of a log
+BODY_LEAST = 10_000  # bytes that it may take however small the request must be
 WORTHWHILE = 0.9  # A compressed attachment must be smaller than this part of the plain one
 NAMED = 20  # attachments that the note names one by one
 
@@ -45,7 +46,7 @@ def fit_body(mail: Mail, limit: int, recipients: int = 1) -> Fitted:
     """The mail with a body that fits, whatever is attached: for a way that takes any attachment."""
     if _body_size(mail) <= limit - _overhead(mail, recipients):
         return Fitted(mail)
-    smaller, notes = _cut(mail, 0)
+    smaller, notes = _cut(mail, limit - _overhead(mail, recipients))
     return Fitted(smaller, tuple(notes))
 
 
@@ -63,7 +64,7 @@ def fit(mail: Mail, limit: int, recipients: int = 1) -> Fitted:
 
 def beginning(mail: Mail, size: int) -> Fitted:
     """A mail of whose `size` bytes only the beginning was read: the beginning of its text, without attachments."""
-    cut, _ = _cut(mail, 0)
+    cut, _ = _cut(mail, BODY_LIMIT)
     return Fitted(replace(cut, attachments=()), (f"Of this mail of {megabytes(size)} only the beginning is shown.",))
 
 
@@ -83,8 +84,17 @@ def megabytes(size: int) -> str:
 
 
 def _body_size(mail: Mail) -> int:
-    shown = mail.html if mail.html is not None else html.escape(mail.text or "", quote=False)
-    return len(json.dumps("".join((shown, *mail.appended)), ensure_ascii=False).encode("utf-8", "replace"))
+    if mail.html is None:
+        return _shown_size(mail.text or "")
+    return _encoded_size(page.with_texts(mail.html, mail.prepended, mail.appended))
+
+
+def _shown_size(text: str) -> int:
+    return _encoded_size(page.block(text))
+
+
+def _encoded_size(content: str) -> int:
+    return len(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _attachment_size(attachment: Attachment) -> int:
@@ -111,8 +121,8 @@ def _compress(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
 
 
 def _cut(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
-    size = _body_size(mail)
-    if size <= BODY_LIMIT:
+    size, most = _body_size(mail), max(BODY_LEAST, min(BODY_LIMIT, budget))
+    if size <= most:
         return mail, []
     if mail.html is not None:
         whole = _packed("message.html", mail.html.encode("utf-8", "replace"))
@@ -120,14 +130,14 @@ def _cut(mail: Mail, budget: int) -> tuple[Mail, list[str]]:
     else:
         text = mail.text or ""
         whole = _packed("message.txt", text.encode("utf-8", "replace"))
-    text = "\n".join((text, *mail.appended))
-    shown = _middle_cut(text)
-    smaller = replace(mail, html=None, text=shown, appended=(), attachments=(whole, *mail.attachments))
+    text = "\n".join((*mail.prepended, text, *mail.appended))
+    shown = _middle_cut(text, most)
+    smaller = replace(mail, html=None, text=shown, prepended=(), appended=(), attachments=(whole, *mail.attachments))
     return smaller, [f"The text is cut in the middle; all of it ({megabytes(size)}) is in {whole.name}."]
 
 
-def _middle_cut(text: str) -> str:
-    """Beginning and end of a text, whole lines where there are lines, of BODY_LIMIT bytes in the request at most."""
+def _middle_cut(text: str, most: int) -> str:
+    """Beginning and end of a text, whole lines where there are lines, of `most` bytes in the request at most."""
     room = len(text)
     while True:
         head, tail = text[: room // 2], text[len(text) - room // 2 :]
@@ -137,10 +147,10 @@ def _middle_cut(text: str) -> str:
             tail = tail[tail.index("\n") + 1 :]
         left_out = text.count("\n", len(head), len(text) - len(tail))
         shown = f"{head}\n[… {left_out} lines are left out here …]\n\n{tail}"
-        size = len(json.dumps(html.escape(shown, quote=False), ensure_ascii=False).encode("utf-8", "replace"))
-        if size <= BODY_LIMIT:
+        size = _shown_size(shown)
+        if size <= most:
             return shown
-        room = min(room - 1, room * BODY_LIMIT // size)  # escaping grows some texts sixfold: again, by what it came to
+        room = min(room - 1, room * most // size)  # escaping grows some texts sixfold: again, by what it came to
 
 
 def _leave_out(mail: Mail, budget: int) -> tuple[Mail, list[str]]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from proxmox_graph_mail.errors import RequestError
 from proxmox_graph_mail.graph.codes import NOT_PERMITTED, judge
 from proxmox_graph_mail.graph.draft import NO_PERMISSION, send_by_draft
-from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.outcome import REQUEST_TOO_LARGE, Outcome, Status
 from proxmox_graph_mail.graph.permissions import MAIL_READ_BASIC, MAIL_READ_WRITE, Permissions
 from proxmox_graph_mail.graph.request import Graph, json_object, request_id
 from proxmox_graph_mail.message.mail import Attachment
@@ -38,14 +38,22 @@ class SendingMailbox:
     def send_large(self, message: dict[str, Any], files: Sequence[tuple[Attachment, bool]]) -> Outcome:
         """Send a message with `files` (and whether each is inline) by way of a draft.
 
-        The code NOT_WHOLE says that it cannot be done (that the app lacks Mail.ReadWrite is remembered), and nothing was sent.
+        The codes NOT_WHOLE and REQUEST_TOO_LARGE say that it cannot be done (that the app lacks Mail.ReadWrite, and how much a
+        request may have, is remembered), and nothing was sent.
         """
         if self._permissions.refused(MAIL_READ_WRITE):
             return NO_PERMISSION
-        outcome = send_by_draft(self._graph, self._path, message, files)
+        limit = self._permissions.request_limit()
+        outcome = send_by_draft(self._graph, self._path, message, files, limit)
         if outcome is NO_PERMISSION:
             self._permissions.refuse(MAIL_READ_WRITE)
+        if outcome.code == REQUEST_TOO_LARGE:
+            self._permissions.too_large(limit)
         return outcome
+
+    def request_limit(self) -> int:
+        """Bytes that a request may have: what Graph takes, or less where one was too large within the last day."""
+        return self._permissions.request_limit()
 
     def was_sent(self, message_id: str, recipients: Collection[str], at: float) -> Outcome | None:
         """Is a message with this Message-ID, to these recipients, in Sent Items, sent within SENT_WITHIN of `at` (seconds since
@@ -92,7 +100,10 @@ class SendingMailbox:
                 Status.SENT, request_id=request_id(self._graph.call("POST", f"{self._path}/sendMail", body, kind=kind))
             )
         except RequestError as error:
-            return judge(error)
+            outcome = judge(error)
+            if outcome.code == REQUEST_TOO_LARGE:
+                self._permissions.too_large(len(body))
+            return outcome
 
 
 def _is_it(message: Any, recipients: set[str], at: float) -> bool:

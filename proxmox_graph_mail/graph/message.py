@@ -18,8 +18,8 @@ from proxmox_graph_mail.log import FIRST_RIGHT, duration
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients, is_address
 
-REQUEST_LIMIT = 4_000_000  # bytes of a request that Graph takes: 4 MB (large messages go another way)
-LARGE = "4 MB"  # the same limit in words, for admins; what is encoded in base64 (attachments) meets it at 3 MB of its own
+LARGE = "4 MB"
+"""The most that a request may have (permissions.REQUEST_LIMIT), in words; what is in base64 meets it at 3 MB of its own."""
 RECIPIENT_LIMIT = 500  # recipients of one message, Exchange Online's default
 SUBJECT_LIMIT = 255  # characters of a subject (PidTagSubject)
 HEADER_LIMIT = 5
@@ -134,9 +134,7 @@ def _subject(subject: str) -> str:
 
 def _body(mail: Mail, circumstances: Circumstances, notes: tuple[str, ...]) -> str:
     if mail.html is not None:
-        content = page.legal(mail.html)
-        blocks = [f"<hr>{page.block(text)}" for text in mail.appended if text.strip()]
-        content = page.append(content, "".join(blocks)) if blocks else content
+        content = page.with_texts(page.legal(mail.html), mail.prepended, mail.appended)
     else:
         content = page.text_page(mail.text or "")
     if circumstances.footer:

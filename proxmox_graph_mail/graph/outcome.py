@@ -42,5 +42,7 @@ class Outcome:
 
 NOT_GRAPH = "NotGraph"
 """The code of an outcome that did not come from Graph: a filter on the way may refuse this one mail, or every one."""
+REQUEST_TOO_LARGE = "RequestTooLarge"
+"""The code of an outcome that says that a request was too large, for Graph or for what stands before it: smaller it may pass."""
 NOT_WHOLE = "NotWhole"
 """The code of an outcome that says why a message cannot be sent whole, and what would help: it may be sent smaller."""

@@ -1,23 +1,33 @@
-"""A plain-text mail's HTML page: the same lines in a monospaced block.
+"""A plain-text mail's HTML page: the same lines in monospaced blocks.
 
-Outlook shows plain text in a proportional font and drops "extra" line breaks, which ruins every table a host program
-writes. A <pre> keeps lines and blanks in Outlook's Word engine as in browsers; `pre-wrap` wraps long lines on a phone.
-No colours are set, so dark mode works. Tabs become blanks, for clients disagree on where they stop.
+Outlook shows plain text in a proportional font and drops "extra" line breaks, which ruins every table a host program writes. A
+<pre> keeps lines and blanks in Outlook's Word engine as in browsers. Prose wraps (`pre-wrap`), so that a phone shows it in full.
+A table's lines must not: they stand in a <pre> of their own (tables.py), without `white-space`, whose value `pre` Outlook
+for iOS, Android and the web drop, and without `overflow` on a phone, where Outlook for Android could not scroll it; a client
+zooms out what is wide. No colours are set, so dark mode works. Tabs become blanks, for clients disagree on where they stop.
 """
 
 import html
 import re
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 
-STYLE = (
-    "font-family:Consolas,'DejaVu Sans Mono',Menlo,'Courier New',monospace;font-size:10pt;"
-    "white-space:pre-wrap;word-wrap:break-word;margin:0"
-)
+from proxmox_graph_mail.graph.tables import PROSE, RULE, kinds
+
+_KIND = itemgetter(0)
+_FONT = "font-family:Consolas,'DejaVu Sans Mono',Menlo,'Courier New',monospace;font-size:10pt;"
+STYLE = f"{_FONT}white-space:pre-wrap;word-wrap:break-word;margin:0"
+_TABLE = ' class="host-table"'
+TABLE_STYLE = f"{_FONT}margin:0"
 
 HEAD = (
     '<meta charset="utf-8"><meta name="color-scheme" content="light dark">'
     '<meta name="viewport" content="width=device-width,initial-scale=1">'
+    "<style>@media (max-width:600px){pre.host-table{font-size:7pt!important}}"
+    "@media (min-width:601px){pre.host-table{overflow-x:auto}}</style>"
 )
-"""Shown in the reader's own colours, and a phone's screen is as wide as it is."""
+"""Shown in the reader's own colours, and a phone's screen is as wide as it is. Word's engine ignores the rules for screens."""
 
 # What a terminal would act upon instead of showing: colours and cursor movements (ECMA-48 CSI and OSC).
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -34,10 +44,31 @@ def text_page(text: str) -> str:
 
 
 def block(text: str) -> str:
-    """The text as one <pre>."""
-    shown = _linked(visible(text).expandtabs(8))
-    # HTML drops a line end right behind <pre>.
-    return f'<pre style="{STYLE}">{chr(10) if shown.startswith(chr(10)) else ""}{shown}</pre>'
+    """The text as <pre> elements, one for each stretch of prose and of table; a form feed is a rule."""
+    lines: list[str] = []
+    for piece in text.split("\f"):
+        lines += [*(["\f"] if lines else []), *visible(piece).expandtabs(8).split("\n")]
+    stretches = [(kind, [line for _, line in stretch]) for kind, stretch in groupby(zip(kinds(lines), lines, strict=True), _KIND)]
+    made = [
+        "<hr>" if kind == RULE else _pre(stretch, STYLE if kind == PROSE else TABLE_STYLE, table=kind != PROSE)
+        for kind, stretch in stretches
+        if len(stretches) == 1 or any(line.strip(" ") for line in stretch)
+    ]
+    return "".join(made)
+
+
+def _pre(lines: list[str], style: str, *, table: bool) -> str:
+    shown = _linked("\n".join(line for line in lines if line != "\f"))
+    first = "\n" if shown.startswith("\n") else ""  # HTML drops a line end right behind <pre>
+    return f'<pre{_TABLE if table else ""} style="{style}">{first}{shown}</pre>'
+
+
+def with_texts(page: str, above: Iterable[str], below: Iterable[str]) -> str:
+    """A page with the texts that stand beside it in the mail, each set off by a rule."""
+    before = "".join(f"{block(text)}<hr>" for text in above if text.strip())
+    after = "".join(f"<hr>{block(text)}" for text in below if text.strip())
+    page = prepend(page, before) if before else page
+    return append(page, after) if after else page
 
 
 def note(text: str) -> str:

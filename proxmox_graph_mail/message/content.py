@@ -36,11 +36,12 @@ def base64(encoded: str) -> bytes | None:
         return None
     if len(letters.translate(None, _ALPHABET)) * 20 > len(letters):
         return None
-    pieces = []
+    pieces, begun = [], b""
     for piece in re.split(rb"=+", letters):
-        clean = piece.translate(None, _OTHERS)
-        clean = clean[: len(clean) - (len(clean) % 4 == 1)]
-        pieces.append(binascii.a2b_base64(clean + b"=" * (-len(clean) % 4)))
+        quads = begun + piece.translate(None, _OTHERS)
+        whole = len(quads) // 4 * 4 if len(quads) % 4 == 1 else len(quads)  # behind one letter it is no padding
+        begun = quads[whole:]
+        pieces.append(binascii.a2b_base64(quads[:whole] + b"=" * (-whole % 4)))
     return b"".join(pieces)
 
 

@@ -27,10 +27,10 @@ class Attachment:
 class Mail:
     """One parsed message.
 
-    `text` and `html` are the bodies, None where there is none; `appended` are texts that stand beside an HTML body
-    and are not said in it (a footer). `sealed`: signed or encrypted, so that its meaning is in its bytes. `date` is None where
-    the header has none or no date. `headers` are all fields in order, names as written, values unfolded and decoded. `defects`
-    says in one sentence each what the parser had to repair.
+    `text` and `html` are the bodies, None where there is none; `prepended` and `appended` are texts that stand above and below an
+    HTML body and are not said in it (an introduction, a footer). `sealed`: signed or encrypted, so that its meaning is in
+    its bytes. `date` is None where the header has none or no date. `headers` are all fields in order, names as written, values
+    unfolded and decoded. `defects` says in one sentence each what the parser had to repair.
     """
 
     subject: str = ""
@@ -45,6 +45,7 @@ class Mail:
     importance: str = "normal"
     text: str | None = None
     html: str | None = None
+    prepended: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     sealed: bool = False

@@ -18,7 +18,7 @@ from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import exceeded
 from proxmox_graph_mail.message.content import Part
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
-from proxmox_graph_mail.message.parts import MAX_DEPTH, Contents, only_cited_inline, walk
+from proxmox_graph_mail.message.parts import MAX_DEPTH, Contents, only_cited_inline, show_what_there_is, walk
 from proxmox_graph_mail.rfc822.addresses import mailboxes
 from proxmox_graph_mail.rfc822.header import section_end, start_of_message, well_formed, written_fields
 
@@ -55,8 +55,7 @@ def parse(data: bytes) -> Mail:
         message = _message(_clean_header(data[start_of_message(data) :], contents))
         contents.defects += [f"{type(defect).__name__}" for defect in message.defects]
         walk(message, contents)
-        if not (contents.htmls or contents.texts or contents.alternatives):
-            contents.htmls = contents.empty_pages[:1]
+        show_what_there_is(contents)
         if contents.too_many:
             return outline(data, "it has too many parts")
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
@@ -142,7 +141,8 @@ def _mail(message: Part, contents: Contents) -> Mail:
         importance=_importance(first),
         text="\n".join(texts) if texts else None,
         html=contents.htmls[0] if contents.htmls else None,
-        appended=tuple(contents.texts) if contents.htmls else (),
+        prepended=tuple(contents.texts[: contents.before]) if contents.htmls else (),
+        appended=tuple(contents.texts[contents.before :]) if contents.htmls else (),
         attachments=only_cited_inline(contents),
         sealed=_is_sealed(message),
         headers=headers,

@@ -1,8 +1,9 @@
 """A message's parts → its body, its attachments, and what had to be repaired in them.
 
-Which part is the body: the first HTML, and the plain text that says the same; further plain-text parts without a file name (a
-footer) are appended; every other leaf is an attachment, so that nothing a message carries is dropped. So are texts beyond what a
-page can show: as bytes they take a quarter of what they would take as characters.
+Which part is the body: the first HTML, and the plain text that says the same; further plain-text parts without a file name stand
+above it (an introduction) or below it (a footer), as in the message; every other leaf is an attachment, so that nothing a message
+carries is dropped. An attached text is shown as well where there is nothing else to show. Texts beyond what a page can show are
+attached: as bytes they take a quarter of what they would take as characters.
 """
 
 import html
@@ -15,6 +16,7 @@ from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import PARTS
 from proxmox_graph_mail.message.content import Part, as_bytes, content_of
 from proxmox_graph_mail.message.mail import Attachment
+from proxmox_graph_mail.message.plain import as_shown, flowed
 from proxmox_graph_mail.message.preamble import is_preamble
 
 MAX_DEPTH = 50
@@ -37,7 +39,9 @@ class Contents:
         self.texts: list[str] = []
         self.alternatives: list[str] = []  # texts that another part says again as HTML
         self.htmls: list[str] = []
+        self.before = 0  # how many of the texts stand before it
         self.empty_pages: list[str] = []  # pages on which nothing would be seen
+        self.attached_texts: list[Part] = []  # plain texts among the attachments
         self.attachments: list[Attachment] = []
         self.defects: list[str] = []
         self.taken = 0  # bytes of texts so far
@@ -80,7 +84,22 @@ def walk(part: Part, contents: Contents, *, alternative: bool = False, related: 
     elif kind == "text/html" and not attached and not contents.htmls and not part.is_multipart():
         _page(part, contents)
     else:
+        if kind == "text/plain" and not part.is_multipart():
+            contents.attached_texts.append(part)
         contents.attachments.append(_attachment(part, contents, related=related))
+
+
+def show_what_there_is(contents: Contents) -> None:
+    """After the walk: where there is neither text nor page, an empty page (it may hold more than can be told), and the text of
+    the only attachment."""
+    if contents.htmls or any(text.strip() for text in contents.texts + contents.alternatives):
+        return
+    if len(contents.attachments) == len(contents.attached_texts) == 1:
+        content = content_of(contents.attached_texts[0])
+        cut = _middle_cut(content, contents.attachments[0].name)
+        contents.texts = [_decoded(contents.attached_texts[0], contents, content if cut is None else cut)]
+    elif not contents.texts + contents.alternatives:
+        contents.htmls = contents.empty_pages[:1]
 
 
 def _stray_text(text: str | None, contents: Contents) -> None:
@@ -96,7 +115,11 @@ def _page(part: Part, contents: Contents) -> None:
     content = content_of(part)
     if contents.taken + len(content) <= TEXTS:
         page = _META_CHARSET.sub(r"\1utf-8", _decoded(part, contents, content))  # it goes as UTF-8, whatever it was
-        (contents.empty_pages if _is_empty(page) else contents.htmls).append(page)
+        if _is_empty(page):
+            contents.empty_pages.append(page)
+        else:
+            contents.htmls.append(page)
+            contents.before = len(contents.texts)
         return
     contents.attachments.append(Attachment(name="message.html", content_type="text/html", content=content))
     contents.texts.append("The page of this mail is too long to be shown here; it is attached as message.html.\n")
@@ -124,11 +147,10 @@ def _cited(page: str) -> set[str]:
     return {html.unescape(found) for found in re.findall(r"cid:[^\s\"'<>)]+", page)}
 
 
-def _middle_cut(content: bytes, contents: Contents) -> bytes | None:
-    """Of a text that is too long its beginning and its end, whole lines where there are lines; all of it is attached."""
-    name = "message.txt" if not contents.attachments else f"attachment-{len(contents.attachments) + 1}.txt"
-    contents.attachments.append(Attachment(name=name, content_type="text/plain", content=content))
-    if len(content) < 3 * SHOWN or contents.taken + 2 * SHOWN > TEXTS:
+def _middle_cut(content: bytes, name: str) -> bytes | None:
+    """Of a text that is too long its beginning and its end, whole lines where there are lines; all of it is attached under this
+    name. None if it is not that long."""
+    if len(content) < 3 * SHOWN:
         return None
     head, tail = content[:SHOWN], content[-SHOWN:]
     head = head[: head.rfind(b"\n") + 1 or SHOWN]
@@ -140,7 +162,9 @@ def _middle_cut(content: bytes, contents: Contents) -> bytes | None:
 def _text(part: Part, contents: Contents) -> str | None:
     content = content_of(part)
     if contents.taken + len(content) > TEXTS:
-        cut = _middle_cut(content, contents)
+        name = "message.txt" if not contents.attachments else f"attachment-{len(contents.attachments) + 1}.txt"
+        contents.attachments.append(Attachment(name=name, content_type="text/plain", content=content))
+        cut = _middle_cut(content, name) if contents.taken + 2 * SHOWN <= TEXTS else None
         return None if cut is None else _decoded(part, contents, cut)
     return _decoded(part, contents, content)
 
@@ -153,15 +177,22 @@ def _decoded(part: Part, contents: Contents, content: bytes) -> str:
     if "\0" in text:
         contents.defects.append("NUL in the text; left out")
         text = text.replace("\0", "")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n")
+    if part.get_content_type() != "text/plain":
+        return text.replace("\r", "\n")
+    if _parameter(part, "format").lower() == "flowed":
+        text = flowed(text, delete_space=_parameter(part, "delsp").lower() == "yes")
+    return as_shown(text)
+
+
+def _parameter(part: Part, name: str) -> str:
+    value = part.get_param(name)
+    return (value[2] if isinstance(value, tuple) else str(value or "")).strip()  # RFC 2231: (charset, language, value)
 
 
 def _charset(part: Part) -> str | None:
-    declared = part.get_param("charset")
-    if isinstance(declared, tuple):  # RFC 2231: (charset, language, value)
-        declared = declared[2]
-    if declared:
-        return str(declared)
+    if declared := _parameter(part, "charset"):
+        return declared
     # PVE::Tools writes Auto-Submitted between Content-Type and its continuation line (pve-common, Tools.pm, sendmail).
     lost = _LOST_CHARSET.search(str(part.get("Auto-Submitted", "")))
     return lost.group(1) if lost else None

@@ -21,6 +21,7 @@ from proxmox_graph_mail.delivery.supervision import Report
 from proxmox_graph_mail.delivery.surroundings import Observers, Surroundings
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.graph.permissions import REQUEST_LIMIT
 from proxmox_graph_mail.root_mail.decision import Decision, RootPart, given_up
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import Envelope
@@ -66,6 +67,9 @@ class Mailer:
     def send_large(self, message: object, files: object) -> Outcome:
         self.sent += 1
         return Outcome(self.status, "reason")
+
+    def request_limit(self) -> int:
+        return REQUEST_LIMIT
 
     def was_sent(self, message_id: str, recipients: object, at: float) -> Outcome | None:
         return self.in_sent_items

@@ -193,3 +193,70 @@ def test_an_upload_that_no_way_leads_to_lets_it_arrive_smaller(writing: Host, sa
     assert "dump.bin (9.0 MB)" in mail["message"]["body"]["content"]
     assert sandbox.control()["drafts_left"] == 0
     assert any("allow access to localhost" in line for line in writing.syslog.read())
+
+
+def report(size: int) -> bytes:
+    """A page of prose, and a file that cannot be compressed; the request takes a third more."""
+    mail = EmailMessage()
+    mail["Subject"] = "nightly"
+    mail.set_content("backup of dc01 failed\n")
+    mail.add_attachment(NOISE[:size], maintype="application", subtype="octet-stream", filename="dump.bin")
+    return mail.as_bytes()
+
+
+@pytest.mark.parametrize("takes", [3_000_000, 1_000_000, 131_072])
+def test_a_proxy_that_takes_less_than_graph_gets_it_smaller(online: Host, sandbox: Sandbox, takes: int) -> None:
+    """A mail of 3.9 MB fits into Graph's request, and not through the proxy: it arrives all the same, and what was learnt is
+    remembered: the next one is not refused first."""
+    sandbox.control(request_limit=takes)
+    online.sendmail("-odq", "root", stdin=report(2_900_000))
+    (queue_id,) = online.queue()
+    assert online.admin("run", "--once").returncode == 0
+    (mail,) = sandbox.accepted()
+    assert "backup of dc01 failed" in mail["message"]["body"]["content"]
+    assert "Left out: dump.bin (2.9 MB)" in mail["message"]["body"]["content"]
+    assert "larger than the way to Microsoft Graph takes" in mail["message"]["body"]["content"]
+    assert (online.queue(), online.failed()) == ([], [])
+    assert [path.name for path in (online.spool / "kept").iterdir()] == [queue_id]
+    requests = sandbox.counts()["sendmail"]
+    online.sendmail("-odq", "root", stdin=report(2_900_000))
+    assert online.admin("run", "--once").returncode == 0
+    assert len(sandbox.accepted()) == 2
+    assert sandbox.counts()["sendmail"] == requests + 1
+
+
+def test_it_goes_whole_by_smaller_pieces_where_it_may(writing: Host, sandbox: Sandbox) -> None:
+    """With Mail.ReadWrite, and a file that Graph takes in ranges: as small as the proxy wants them."""
+    sandbox.control(request_limit=1_000_000)
+    writing.sendmail("-odq", "root", stdin=report(5_000_000))
+    assert writing.admin("run", "--once").returncode == 0
+    (mail,) = sandbox.accepted()
+    assert files(mail) == {"dump.bin": NOISE[:5_000_000]}
+    assert sandbox.control()["drafts_left"] == 0
+    writing.sendmail("-odq", "root", stdin=report(2_000_000))  # no session for so little, no request for so much
+    assert writing.admin("run", "--once").returncode == 0
+    assert any("let requests of 3 MB pass the proxy or filter" in line for line in writing.syslog.read())
+    assert sandbox.control()["drafts_left"] == 0
+
+
+def test_a_signed_mail_that_a_proxy_refuses_arrives_in_another_form(online: Host, sandbox: Sandbox) -> None:
+    """Its own bytes do not pass; what it says does."""
+    sandbox.control(request_limit=500_000)
+    online.settle(sandbox.settings(MAIL_FORMAT="mime"))
+    for _ in range(2):
+        online.sendmail("-odq", "root", stdin=report(1_000_000))
+        assert online.admin("run", "--once").returncode == 0
+    assert ["backup of dc01 failed" in mail["message"]["body"]["content"] for mail in sandbox.accepted()] == [True, True]
+
+
+def test_a_filter_that_refuses_everything_as_too_large_holds_the_mail(online: Host, sandbox: Sandbox) -> None:
+    """A hundred bytes are not too large: it is the filter's fault, and kept."""
+    sandbox.control(request_limit=100)
+    online.sendmail("-odq", "root", stdin=report(100))
+    assert online.admin("run", "--once").returncode == 75
+    (row,) = online.rows()
+    assert row["state"] == "held"
+    assert "takes no request of this size" in row["reason"]
+    sandbox.control(request_limit=4_000_000)
+    assert online.admin("queue", "flush").returncode == 0
+    assert len(sandbox.accepted()) == 1

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxmox_graph_mail.graph.fitting import BODY_LIMIT, beginning, fit, request_size
-from proxmox_graph_mail.graph.message import REQUEST_LIMIT, graph_message, request_body
+from proxmox_graph_mail.graph.message import graph_message, request_body
+from proxmox_graph_mail.graph.permissions import REQUEST_LIMIT
 from proxmox_graph_mail.message.mail import Attachment, Mail, Mailbox
 from proxmox_graph_mail.message.recipients import Recipients
 from tests.message.test_corpus import AT

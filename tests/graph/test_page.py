@@ -27,7 +27,7 @@ def test_what_is_shown_is_what_was_written(text: str) -> None:
 def test_no_markup_comes_out_of_a_text(text: str) -> None:
     """The only tags are our own."""
     inner = page.block(text)
-    assert set(re.findall(r"<(/?\w+)", inner)) <= {"pre", "/pre", "a", "/a"}
+    assert set(re.findall(r"<(/?\w+)", inner)) <= {"pre", "/pre", "a", "/a", "hr"}
 
 
 def test_links_live_and_end_where_the_sentence_goes_on() -> None:

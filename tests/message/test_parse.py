@@ -62,7 +62,7 @@ def test_no_leaf_that_the_standard_parser_sees_is_lost(name: str) -> None:
     data = (CORPUS / f"{name}.eml").read_bytes()
     leaves = [part for part in email.message_from_bytes(data).walk() if not part.is_multipart()]
     mail = parse(data)
-    bodies = (mail.text is not None) + (mail.html is not None) + len(mail.appended)
+    bodies = (mail.text is not None) + (mail.html is not None) + len(mail.prepended) + len(mail.appended)
     assert bodies + len(mail.attachments) >= len(leaves) - 1 or bodies + len(mail.attachments) >= 1
 
 
@@ -231,7 +231,7 @@ def test_an_alternative_without_html_is_the_body_beside_an_html_footer() -> None
         b"Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: multipart/alternative; boundary=a\n\n--a\n\nREPORT\n"
         b"--a--\n--m\nContent-Type: text/html\n\n<p>footer</p>\n--m--\n"
     )
-    assert "REPORT" in "".join(mail.appended)
+    assert "REPORT" in "".join(mail.prepended)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ async def _object(world: World, request: Request) -> tuple[Response | None, dict
     if problem is not None:
         return problem, {}
     # Where a session begins later than most report, a request takes more too.
-    if len(content) > max(REQUEST_LIMIT, world.session_from * 4 // 3 + 10_000 if world.session_from > 3_000_000 else 0):
+    more = world.session_from * 4 // 3 + 10_000 if world.session_from > 3_000_000 else 0
+    if len(content) > (max(REQUEST_LIMIT, more) if world.request_limit == REQUEST_LIMIT else world.request_limit):
         return Response("<html>Request Entity Too Large</html>", 413, media_type="text/html"), {}
     try:
         return None, json.loads(content)
@@ -117,6 +118,8 @@ async def upload(world: World, request: Request) -> Response:
     item, so_far = draft.sessions[request.path_params["session"]]
     if request.method == "PUT":
         content = await request.body()
+        if len(content) > world.request_limit:
+            return Response("<html>Request Entity Too Large</html>", 413, media_type="text/html")
         match = _RANGE.fullmatch(request.headers.get("content-range", ""))
         if not match or int(match[2]) - int(match[1]) + 1 != len(content) or int(match[3]) != item["size"]:
             return error(400, "InvalidContentRange", "Content-Range does not fit the content.")

@@ -92,7 +92,7 @@ def mime_problem(world: World, mailbox: str, content: bytes) -> tuple[Response |
 
 def message_problem(world: World, mailbox: str, request: Request, content: bytes) -> tuple[Response | None, dict[str, Any]]:
     """Why the request does not do, in the order Graph looks; and the request."""
-    if len(content) > REQUEST_LIMIT:
+    if len(content) > world.request_limit:
         return Response("<html>Request Entity Too Large</html>", 413, media_type="text/html"), {}
     if request.headers.get("content-type", "").partition(";")[0] == "text/plain":
         return mime_problem(world, mailbox, content)

@@ -97,6 +97,7 @@ class World:
     faults: list[Fault] = field(default_factory=list)
     drafts: dict[str, Draft] = field(default_factory=dict)
     session_from: int = 3_000_000  # bytes from which an attachment takes an upload session, and below which none is made
+    request_limit: int = 4_000_000  # bytes of a request, or of what a proxy before Graph takes
     mailbox_limit: int = 35_000_000  # bytes of a message (MaxSendSize)
     accepted: list[Accepted] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
