@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 # The package index may be slow; it is not ours to hurry.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint docs bench fleet pictures pip deb rpm release install acceptance clean
+.PHONY: help demo test fuzz lint docs bench fleet pictures pip deb rpm release install acceptance clean
 help:
 	@echo 'make demo        hand real-shaped mails to sendmail, show what Graph (a stand-in on this machine) accepted'
 	@echo 'make test        the tests'
+	@echo 'make fuzz        100,000 broken mails in both forms: none raises, nothing of them is lost'
 	@echo 'make lint        ruff and mypy; mandoc, shellcheck and PowerShell'"'"'s parser where they are there'
 	@echo 'make docs        the documents that are made from the code: settings, outcomes, conf(5), the example'
 	@echo 'make bench       what sendmail costs, against a bare start of Python'
@@ -51,6 +52,9 @@ bench: $(STAMP)
 
 fleet: $(STAMP)
 	@$(BIN)/python -m tests.fleet
+
+fuzz: $(STAMP)
+	@$(BIN)/python -m tests.fuzz 100000
 
 pictures: $(STAMP)
 	@$(BIN)/python -m tests.pictures

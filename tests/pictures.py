@@ -14,12 +14,13 @@ from pathlib import Path
 from PIL import Image
 
 from proxmox_graph_mail.delivery.attempt import prepared
-from proxmox_graph_mail.graph.message import graph_message
+from proxmox_graph_mail.graph.message import Circumstances, graph_message
 from proxmox_graph_mail.graph.page import text_page
 from proxmox_graph_mail.host import Host
 from proxmox_graph_mail.message.aliases import read_aliases
+from proxmox_graph_mail.message.mail import Mail
 from proxmox_graph_mail.message.parse import parse
-from proxmox_graph_mail.message.recipients import AddressBook
+from proxmox_graph_mail.message.recipients import AddressBook, Recipients
 from proxmox_graph_mail.spool.envelope import Envelope
 from tests.programs import TREE
 
@@ -46,6 +47,29 @@ DIFF = """\
 +\tgateway 192.0.2.1  # <- "new" & untested
  \tbridge-ports eno1
 """
+BOXES = """\
+Result of proxmox-backup-manager datastore list:
+
+┌───────────┬───────────────────────────────┬───────────────────────────────┬─────────┐
+│ name      │ path                          │ comment                       │ state   │
+╞═══════════╪═══════════════════════════════╪═══════════════════════════════╪═════════╡
+│ nightly   │ /mnt/datastore/nightly        │ büro, produktion              │ ok      │
+├───────────┼───────────────────────────────┼───────────────────────────────┼─────────┤
+│ archive   │ /mnt/datastore/archive        │ seven years, never pruned     │ 97 %    │
+└───────────┴───────────────────────────────┴───────────────────────────────┴─────────┘
+
+One datastore is nearly full. Add a disk, or prune it, before the next backup begins at 21:00.
+"""
+SMART = """\
+The following warning/error was logged by the smartd daemon:
+
+ID# ATTRIBUTE_NAME          FLAG     VALUE WORST THRESH TYPE      UPDATED  WHEN_FAILED RAW_VALUE
+  5 Reallocated_Sector_Ct   0x0033   084   084   010    Pre-fail  Always       -       3296
+197 Current_Pending_Sector  0x0012   100   100   000    Old_age   Always       -       8
+198 Offline_Uncorrectable   0x0010   100   100   000    Old_age   Offline      -       8
+
+You can also use the smartctl utility for further investigation. Another message will be sent in 24 hours if it persists.
+"""
 LONG = (
     "Command: " + " ".join(f"--exclude-path /srv/data/archive/{year}/**" for year in range(2001, 2016)) + "\n" + "x" * 400 + "\n"
 )
@@ -54,7 +78,16 @@ LONG = (
 def texts() -> dict[str, str]:
     """What host programs write, and where columns and lines matter."""
     report = parse((TREE / "tests/corpus/vzdump-report.eml").read_bytes())
-    return {"zfs": ZFS, "diff": DIFF, "long-line": LONG, "log": report.text or ""}
+    return {"zfs": ZFS, "diff": DIFF, "long-line": LONG, "boxes": BOXES, "smart": SMART, "log": report.text or ""}
+
+
+def pages() -> dict[str, str]:
+    """The pages: of the texts, and of mails whose parts stand above and below one another."""
+    made = {name: text_page(text) for name, text in texts().items()}
+    for name in ("texts-above-and-below-a-page", "form-feed-in-a-table", "progress-by-returns", "overstruck-bold-and-underlined"):
+        mail, people, circumstances = prepared_here((TREE / f"tests/corpus/{name}.eml").read_bytes())
+        made[name] = str(graph_message(mail, people, circumstances)["body"]["content"])
+    return made
 
 
 def picture(page: str, file: Path, width: int, *, dark: bool = False, height: int = 900) -> Image.Image:
@@ -97,12 +130,16 @@ HOST = Host(name="pve1", fqdn="pve1.example.com", names=frozenset(["pve1", "pve1
 SENDER, READER_ADDRESS = "pve@example.com", "admin@example.com"
 
 
-def arrived(data: bytes, height: int) -> str:
-    """A message as a mail program shows it, by the Graph message that is made of it."""
+def prepared_here(data: bytes) -> tuple[Mail, Recipients, Circumstances]:
+    """A message as root of this host hands it in."""
     book = AddressBook(HOST, read_aliases(Path("/nonexistent")), (READER_ADDRESS,), SENDER)
     envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=1795000000.0)
-    mail, people, circumstances = prepared("0656A4B0C1E1290FA3", envelope, data, book, SENDER, 1795000000.5)
-    message = graph_message(mail, people, circumstances, headers=True)
+    return prepared("0656A4B0C1E1290FA3", envelope, data, book, SENDER, 1795000000.5)
+
+
+def arrived(data: bytes, height: int) -> str:
+    """A message as a mail program shows it, by the Graph message that is made of it."""
+    message = graph_message(*prepared_here(data), headers=True)
     sender: dict[str, str] = message["from"]["emailAddress"]
     return MAIL.format(
         subject=html.escape(str(message["subject"])), name=html.escape(sender["name"]), address=SENDER, to=READER_ADDRESS,
@@ -123,11 +160,11 @@ def main() -> None:
         shutil.copy(Path(made) / "arrives.png", TREE / "docs" / "arrives.png")
     folder = TREE / "dist" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts().items():
-        for window, width in (("desk", 900), ("phone", 390)):
+    for name, page in pages().items():
+        for window, width in (("desk", 1100), ("phone", 390)):
             for dark in (False, True):
                 file = folder / f"{name}-{window}-{'dark' if dark else 'light'}.png"
-                picture(text_page(text), file, width, dark=dark)
+                picture(page, file, width, dark=dark)
                 print(file)
 
 

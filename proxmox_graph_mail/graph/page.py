@@ -25,9 +25,10 @@ HEAD = (
     '<meta charset="utf-8"><meta name="color-scheme" content="light dark">'
     '<meta name="viewport" content="width=device-width,initial-scale=1">'
     "<style>@media (max-width:600px){pre.host-table{font-size:7pt!important}}"
-    "@media (min-width:601px){pre.host-table{overflow-x:auto}}</style>"
+    "@media (min-width:601px){pre.host-table{overflow-x:auto;padding-bottom:3px!important;margin-bottom:-3px!important}}</style>"
 )
-"""Shown in the reader's own colours, and a phone's screen is as wide as it is. Word's engine ignores the rules for screens."""
+"""Shown in the reader's own colours, and a phone's screen is as wide as it is. Word's engine ignores the rules for screens. What
+scrolls is cut at its lower edge, where the last line's underscores are: hence the padding."""
 
 # What a terminal would act upon instead of showing: colours and cursor movements (ECMA-48 CSI and OSC).
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")

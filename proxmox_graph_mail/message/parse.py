@@ -10,6 +10,7 @@ parts.py sorts what it finds into body and attachments.
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from email.errors import MessageError, StartBoundaryNotFoundDefect
 from email.feedparser import BytesFeedParser
 from email.policy import Compat32
 from email.utils import parsedate_to_datetime
@@ -45,6 +46,8 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
 _SEALED = ("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
 
+_RAISED = (MessageError, RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError)
+
 
 def parse(data: bytes) -> Mail:
     """Take a message apart. Never raises, whatever the bytes are."""
@@ -56,9 +59,23 @@ def parse(data: bytes) -> Mail:
         contents.defects += [f"{type(defect).__name__}" for defect in message.defects]
         walk(message, contents)
         show_what_there_is(contents)
+        if _closed_before_it_began(message, data):
+            body = data[start_of_message(data) :]
+            body = body[section_end(body)[1] :]
+            contents.texts.append(charset.decode(body, None)[0].replace("\r\n", "\n"))
+            contents.defects.append("a multipart ends before it begins; shown as it is written")
         if contents.too_many:
             return outline(data, "it has too many parts")
-    except (RecursionError, ValueError, LookupError, TypeError, AttributeError, IndexError, AssertionError) as error:
+    except (
+        MessageError,
+        RecursionError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        AssertionError,
+    ) as error:
         # The standard library's parser has raised each of these on some mail. Then the mail is its own text.
         contents = Contents()
         contents.defects.append(f"the parser gave up ({type(error).__name__}); shown as plain text")
@@ -66,6 +83,16 @@ def parse(data: bytes) -> Mail:
         contents.texts = [text]
         message = Part()
     return _mail(message, contents)
+
+
+def _closed_before_it_began(message: Part, data: bytes) -> bool:
+    """Is there a multipart whose last boundary comes without a first? The standard library's parser drops what is behind it."""
+    return any(
+        isinstance(defect, StartBoundaryNotFoundDefect)
+        and f"--{part.get_boundary()}--".encode("utf-8", "surrogateescape") in data
+        for part in message.walk()
+        for defect in part.defects
+    )
 
 
 def outline(data: bytes, reason: str) -> Mail:

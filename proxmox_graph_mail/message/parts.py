@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from proxmox_graph_mail.message import charset
 from proxmox_graph_mail.message.bounds import PARTS
-from proxmox_graph_mail.message.content import Part, as_bytes, content_of
+from proxmox_graph_mail.message.content import Part, as_bytes, behind_base64, content_of
 from proxmox_graph_mail.message.mail import Attachment
 from proxmox_graph_mail.message.plain import as_shown, flowed
 from proxmox_graph_mail.message.preamble import is_preamble
@@ -166,7 +166,16 @@ def _text(part: Part, contents: Contents) -> str | None:
         contents.attachments.append(Attachment(name=name, content_type="text/plain", content=content))
         cut = _middle_cut(content, name) if contents.taken + 2 * SHOWN <= TEXTS else None
         return None if cut is None else _decoded(part, contents, cut)
-    return _decoded(part, contents, content)
+    text = _decoded(part, contents, content)
+    behind = _behind(part, contents)
+    return f"{text.rstrip(chr(10))}\n\n{behind}" if behind else text
+
+
+def _behind(part: Part, contents: Contents) -> str:
+    behind = behind_base64(part)
+    if behind:
+        contents.defects.append("text behind the base64 of a part; shown")
+    return charset.decode(behind, _charset(part))[0]
 
 
 def _decoded(part: Part, contents: Contents, content: bytes) -> str:
@@ -205,7 +214,8 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
         children = part.get_payload()
         inner = children[0] if isinstance(children, list) and children and isinstance(children[0], Part) else None
         if kind == "message/delivery-status":
-            content = "\n".join(str(child) for child in children).encode() if isinstance(children, list) else content_of(part)
+            blocks = [as_bytes(child) for child in children if isinstance(child, Part)] if isinstance(children, list) else []
+            content = b"\n".join(blocks) or content_of(part)
             kind, name = "text/plain", name or "delivery-status.txt"
         elif kind in ("message/rfc822", "message/global") and inner is not None:
             content = as_bytes(inner)
@@ -217,6 +227,8 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
             name = name or "part.eml"
     else:
         content = content_of(part)
+        if behind := _behind(part, contents):
+            contents.texts.append(behind)
     if not name:
         extension = mimetypes.guess_extension(kind) or ".bin"
         name = f"attachment-{len(contents.attachments) + 1}{extension}"

@@ -1,13 +1,16 @@
 """By the picture: a text mail's columns stand under each other, and nothing is cut off on a phone, in the light and in the dark."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
-from proxmox_graph_mail.graph.page import text_page
-from tests.pictures import LONG, ZFS, picture
+from proxmox_graph_mail.graph.page import HEAD, STYLE, text_page
+from proxmox_graph_mail.graph.tables import TABLE as TABLE_LINE
+from proxmox_graph_mail.graph.tables import kinds
+from tests.pictures import BOXES, LONG, SMART, ZFS, picture
 
 TABLE = [line.expandtabs(8) for line in ZFS.splitlines() if line.startswith("\t")]
 
@@ -70,3 +73,28 @@ def test_a_long_line_wraps_on_a_phone(tmp_path: Path, dark: bool) -> None:
     assert len(runs(rows, True)) > 16
     wide = picture(text_page(LONG), tmp_path / "wide.png", 3200, dark=dark)
     assert len(runs(inked(wide, by_row=True), True)) < len(runs(rows, True)) / 2
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("text", [ZFS, BOXES, SMART], ids=["zpool", "boxes", "smartctl"])
+def test_no_line_of_a_table_folds_on_a_phone(tmp_path: Path, text: str, dark: bool) -> None:
+    """Of the table alone: as many lines of ink on a phone as on a wide screen. Smaller letters, and no scroll bar."""
+    lines = text.expandtabs(8).replace("_", "-").split("\n")  # an underscore reaches into the next line
+    table = "\n".join(line for line, kind in zip(lines, kinds(lines), strict=True) if kind == TABLE_LINE and line.strip())
+    assert max(map(len, table.split("\n"))) > 46
+    phone = runs(inked(picture(text_page(table), tmp_path / "phone.png", 390, dark=dark), by_row=True), True)
+    desk = runs(inked(picture(text_page(table), tmp_path / "desk.png", 1100, dark=dark), by_row=True), True)
+    assert len(phone) == len(desk)
+    assert phone[-1][1] < desk[-1][1]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("text", [ZFS, BOXES, SMART], ids=["zpool", "boxes", "smartctl"])
+def test_nothing_changes_on_a_desk(tmp_path: Path, text: str, dark: bool) -> None:
+    """What one <pre> for all of it shows, but for how letters are smoothed: a line that is cut, or moved, differs by more."""
+    one = f'<html><head>{HEAD}</head><body><pre style="{STYLE}">{html.escape(text.expandtabs(8))}</pre></body></html>'
+    before = picture(one, tmp_path / "before.png", 1100, dark=dark)
+    after = picture(text_page(text), tmp_path / "after.png", 1100, dark=dark)
+    most = ImageChops.difference(before, after).getextrema()[1]
+    assert isinstance(most, int | float)
+    assert most < 100
