@@ -17,7 +17,7 @@ _NO_BASE64 = re.compile(rb"^(?=.)[A-Za-z0-9+/=]*(?:[ \t]*[^A-Za-z0-9+/=\s]|[ \t]
 NOISY = 100  # lines of base64 that may have something else in them
 _TWO_WORDS = re.compile(rb"\S[ \t]+\S")
 _LONG_LINE = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
-_NEXT_LONG_LINE = re.compile(rb"\s+[A-Za-z0-9+/]{40,}={0,2}\s*$", re.MULTILINE)
+_NEXT_LONG_LINE = re.compile(rb"\r?\n[A-Za-z0-9+/]{40,}={0,2}\s*$", re.MULTILINE)
 
 
 def content_of(part: Part) -> bytes:

@@ -61,7 +61,7 @@ def parse(data: bytes) -> Mail:
         show_what_there_is(contents)
         if _closed_before_it_began(message, data):
             body = data[start_of_message(data) :]
-            body = body[section_end(body)[1] :]
+            body = body[sum(map(len, written_fields(body[: section_end(body)[0]]))) :]
             contents.texts.append(charset.decode(body, None)[0].replace("\r\n", "\n"))
             contents.defects.append("a multipart ends before it begins; shown as it is written")
         if contents.too_many:
