@@ -240,7 +240,10 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
 
 
 def _filename(part: Part) -> str:
-    name = part.get_filename() or ""
+    try:
+        name = part.get_filename() or ""
+    except (TypeError, ValueError, LookupError, AttributeError):  # of a name in pieces that contradict one another
+        name = ""
     return _safe_name(charset.unfolded(str(name)))
 
 
