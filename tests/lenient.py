@@ -99,7 +99,7 @@ def _decoded(piece: Piece) -> bytes | None:
 def words(text: str) -> list[str]:
     """Runs of four and more letters of the lines that are not drawn over."""
     lines = [line for line in text.split("\n") if "\x08" not in line and "\r" not in line.rstrip("\r")]
-    return _WORD.findall(re.sub(r"charset=\S*", " ", _CONTROLS.sub("", "\n".join(lines)), flags=re.IGNORECASE))
+    return _WORD.findall(re.sub(r"charset=\S*", " ", _CONTROLS.sub(" ", "\n".join(lines)), flags=re.IGNORECASE))
 
 
 def haystack(page: str, more: list[str], contents: list[bytes]) -> str:

@@ -20,6 +20,8 @@ from proxmox_graph_mail.message.plain import as_shown, flowed
 from proxmox_graph_mail.message.preamble import is_preamble
 
 MAX_DEPTH = 50
+PIECES = (TypeError, ValueError, LookupError, AttributeError)
+"""What the standard library raises of a parameter in pieces (RFC 2231 3) that contradict one another."""
 TEXTS = 6 << 20  # bytes of texts and pages together that are taken as text; a request to Graph takes 4 MB
 SHOWN = 200_000  # bytes of the beginning, and of the end, of a text that is longer
 NAME_LIMIT = 255  # bytes of a file name, as most file systems have it
@@ -195,7 +197,10 @@ def _decoded(part: Part, contents: Contents, content: bytes) -> str:
 
 
 def _parameter(part: Part, name: str) -> str:
-    value = part.get_param(name)
+    try:
+        value = part.get_param(name)
+    except PIECES:
+        return ""
     return (value[2] if isinstance(value, tuple) else str(value or "")).strip()  # RFC 2231: (charset, language, value)
 
 
@@ -242,7 +247,7 @@ def _attachment(part: Part, contents: Contents, *, related: bool) -> Attachment:
 def _filename(part: Part) -> str:
     try:
         name = part.get_filename() or ""
-    except (TypeError, ValueError, LookupError, AttributeError):  # of a name in pieces that contradict one another
+    except PIECES:
         name = ""
     return _safe_name(charset.unfolded(str(name)))
 
