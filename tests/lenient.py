@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _BOUNDARY = re.compile(
-    rb"multipart/(\w+)[^\n]*?(?:\n[ \t][^\n]*?)*?boundary=(?:\"([^\"]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE
+    rb"multipart/([^\s;]+)[^\n]*?(?:\n[ \t][^\n]*?)*?boundary=(?:\"([^\"]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE
 )
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]{4,}")
@@ -53,7 +53,7 @@ def pieces(data: bytes) -> list[Piece]:
 
 
 def _piece(data: bytes, within: bytes, *, bare: bool) -> Piece:
-    if bare:  # behind the last boundary there is no header
+    if bare and not data.lower().startswith(b"content-"):  # behind the last boundary there is no header
         return Piece({}, data, within)
     head, blank, body = data.partition(b"\n\n") if not data.startswith(b"\n") else (b"", b"\n", data[1:])
     return Piece({name.lower(): value.strip() for name, value in reversed(_FIELD.findall(head))} if blank else {}, body, within)
