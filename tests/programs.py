@@ -322,6 +322,9 @@ class Sandbox:
             "GRAPH_AUTHORITY": self.url,
             "GRAPH_ENDPOINT": self.url,
             "GRAPH_CA_FILE": self.about["ca_file"],
+            "MAILBOX_RATE": "0",
+            "MAILBOX_DAILY_RECIPIENTS": "0",
+            "DIGEST": "off",
         } | other
 
 

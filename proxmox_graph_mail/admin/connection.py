@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail import settings as settings_module
 from proxmox_graph_mail.delivery.configuration import Configuration
+from proxmox_graph_mail.delivery.digest_rule import DigestRule
+from proxmox_graph_mail.delivery.pace import Policy
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.errors import SettingsError
 from proxmox_graph_mail.graph.cloud import Cloud, cloud
@@ -135,6 +137,16 @@ def state_directory() -> Path:
     return path
 
 
+def policy(settings: Settings) -> Policy:
+    """How fast mail goes, and what is gathered."""
+    rule = None
+    if settings.digest is not None:
+        number, minutes, every = settings.digest
+        rule = DigestRule(number, minutes * 60.0, every * 60.0)
+    daily, user_daily = settings.mailbox_daily_recipients, settings.user_daily_recipients
+    return Policy(rate=settings.mailbox_rate, daily=daily, user_daily=user_daily, digest=rule)
+
+
 def relay(settings: Settings, stop: threading.Event) -> tuple[Relay, Callable[[], None]]:
     """The relay, and what closes its connections. Raises SettingsError."""
     connection = Connection(settings, state_directory(), stop=stop)
@@ -147,6 +159,7 @@ def relay(settings: Settings, stop: threading.Event) -> tuple[Relay, Callable[[]
         mime=settings.mail_format == "mime",
         credential=settings.graph_credential,
         ends=ends(settings),
+        policy=policy(settings),
     )
     return made, connection.close
 

@@ -5,11 +5,13 @@ The message on disk is only read here; what becomes of it is the runner's to set
 
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 
 from proxmox_graph_mail.delivery.credential_end import footer
+from proxmox_graph_mail.delivery.digest import compose
 from proxmox_graph_mail.delivery.form import PARSE_LIMIT, Form, own_bytes
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.errors import ConfinedError, DataError, SpoolError
@@ -31,7 +33,8 @@ BEGINNING = 1 << 20  # bytes that are read of what is larger than PARSE_LIMIT
 class Delivery:
     """What came of an attempt. `sent_to` are addresses that have the mail now, by this or an earlier attempt; `unclear` those of
     the request whose answer was unclear; `reduced` tells that they have less than was submitted, so that the original is kept.
-    `subject`, `size` (bytes) and `uid` are for the record; `taken_by` is empty for Graph, else who took it in its place."""
+    `subject`, `size` (bytes) and `uid` are for the record; `taken_by` is empty for Graph, else who took it in its
+    place. `left_out` are members of a digest that it does not hold."""
 
     outcome: Outcome
     arrived: float = 0.0
@@ -45,6 +48,7 @@ class Delivery:
     size: int = 0
     uid: int = -1
     taken_by: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def attempt(
@@ -63,16 +67,31 @@ def attempt(
             raise
         return Delivery(Outcome(Status.TRANSIENT, f"cannot read the file in the queue: {error.strerror}", "Unreadable"))
     try:
+        if envelope.members:
+            return _send_digest(spool, queue_id, envelope, relay, history, clock())
         return send(queue_id, envelope, data, size, relay, history, clock())
     except ConfinedError as error:
         return Delivery(Outcome(Status.TRANSIENT, str(error), "Confined"), envelope.arrived)
 
 
+def _send_digest(spool: Spool, queue_id: str, envelope: Envelope, relay: Relay, history: History, now: float) -> Delivery:
+    """Send one mail for many; if it cannot be made, that is the digest's failure, and its members go by themselves."""
+    try:
+        made = compose(spool, envelope, relay.book.host.name)
+    except (SpoolError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        return Delivery(Outcome(Status.FAILED, f"the digest cannot be made ({type(error).__name__})", "DigestFailed"))
+    if made is None:
+        return Delivery(Outcome(Status.FAILED, "none of the digest's members is left", "DigestEmpty"))
+    delivery = send(queue_id, envelope, made.mail, 0, relay, history, now)
+    return replace(delivery, left_out=envelope.members if delivery.reduced else made.left_out)
+
+
 def prepared(
-    queue_id: str, envelope: Envelope, data: bytes, book: AddressBook, sender: str, now: float
+    queue_id: str, envelope: Envelope, data: bytes | Mail, book: AddressBook, sender: str, now: float
 ) -> tuple[Mail, Recipients, Circumstances]:  # fmt: skip
-    """What a message says, who gets it, and what its Graph message is made of besides."""
-    mail = taken_apart(data)
+    """What a message says (`data`: its bytes, or what was taken apart), who gets it, and what its Graph message is made of
+    besides."""
+    mail = taken_apart(data) if isinstance(data, bytes) else data
     user = login_name(envelope.uid)
     if mail.sender is None:
         mail = replace(mail, sender=Mailbox(envelope.full_name, envelope.sender or user))
@@ -83,11 +102,14 @@ def prepared(
     return mail, people, circumstances
 
 
-def send(queue_id: str, envelope: Envelope, data: bytes, size: int, relay: Relay, history: History, now: float) -> Delivery:
+def send(
+    queue_id: str, envelope: Envelope, data: bytes | Mail, size: int, relay: Relay, history: History, now: float
+) -> Delivery:  # fmt: skip
     """Send a message to those of its recipients who do not have it yet."""
     mail, people, circumstances = prepared(queue_id, envelope, data, relay.book, relay.sender, now)
     line = footer(relay.credential, relay.ends, datetime.fromtimestamp(now).date(), circumstances.host.name)
-    form = Form(mail, own_bytes(mail, data, size, mime=relay.mime), size, replace(circumstances, footer=line), relay)
+    raw = own_bytes(mail, data, size, mime=relay.mime) if isinstance(data, bytes) else b""
+    form = Form(mail, raw, size, replace(circumstances, footer=line), relay)
     to = people.addresses()
     base = Delivery(
         Outcome(Status.SENT), envelope.arrived, to,

@@ -12,20 +12,20 @@ runner lives. It leaves with its file.
 What one message costs does not depend on how many others there are, but for a scan.
 """
 
+import os
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
+from proxmox_graph_mail.delivery.alike import look_into
 from proxmox_graph_mail.delivery.queued import Place, Queued
-from proxmox_graph_mail.delivery.turns import Turns
-from proxmox_graph_mail.errors import SpoolError
-from proxmox_graph_mail.files import read_beginning
+from proxmox_graph_mail.delivery.suspects import Suspects
+from proxmox_graph_mail.delivery.tally import Tally
+from proxmox_graph_mail.delivery.turns import Lanes
 from proxmox_graph_mail.spool import journal
-from proxmox_graph_mail.spool.envelope import UID_WITHIN, uid_of
-from proxmox_graph_mail.spool.in_flight import InFlight
 from proxmox_graph_mail.spool.journal import NEW, Event, History
-from proxmox_graph_mail.spool.owner import owner_of
+from proxmox_graph_mail.spool.lane import Lane
 from proxmox_graph_mail.spool.store import Entry, Spool
 
 DEATHS = 5  # deaths of the runner with a message in hand after which the message is held
@@ -45,17 +45,19 @@ class Index:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._in_flight = InFlight(spool.root)
-        self._suspected = {queue_id: deaths + 1 for queue_id, deaths in self._in_flight.read().items()}
+        self._service = os.geteuid()
+        self.suspected = Suspects(spool.root)
         self._messages: dict[str, Queued] = {}
         self._unread: deque[str] = deque()
         self._waiting: list[tuple[float, str]] = []
-        self._turns = Turns(self._is_ready)
-        self._places: Counter[Place] = Counter()
-        self.states: Counter[str] = Counter()
-        """How many messages are queued, deferred and held."""
+        self._lanes = Lanes(self._is_ready)
+        self.tally = Tally()
         self.newly_ready: deque[str] = deque()
         """What became ready, for whoever wants to look at it before its turn comes; the reader empties it."""
+        self.claimed: dict[str, str] = {}
+        """Members of digests that are on their way, and the digest of each."""
+        self.removed_digests: list[Queued] = []
+        """Digests that an admin removed; the reader empties it."""
         self.put_off: set[str] = set()
         """What waits for a reason that concerns all."""
         self._released = False
@@ -89,7 +91,7 @@ class Index:
         for message in self:
             if message.seen != self._scans and message.place is not Place.IN_HAND:
                 self.forget(message)
-        self._suspected = {queue_id: deaths for queue_id, deaths in self._suspected.items() if queue_id in self._messages}
+        self.suspected.keep(self._messages)
 
     def look(self, queue_ids: Iterable[str], now: float) -> None:
         """Look at these messages: somebody says that they are new, or that something happened to them."""
@@ -116,28 +118,31 @@ class Index:
 
     def reading(self) -> bool:
         """Are there messages that are not read yet?"""
-        return self._places[Place.NEW] + self._places[Place.CHANGED] > 0
+        return self.tally.at(Place.NEW, Place.CHANGED) > 0
 
     def ready(self) -> int:
         """How many messages could be tried now."""
-        return self._places[Place.READY] + self._places[Place.SUSPECT]
-
-    def in_hand(self) -> int:
-        """How many messages are taken and not placed again."""
-        return self._places[Place.IN_HAND]
+        return self.tally.at(Place.READY, Place.SUSPECT)
 
     def next_time(self, now: float) -> float | None:
         """Seconds until the next message is due; None if none waits for a time."""
         return max(self._waiting[0][0] - now, 0.0) if self._waiting else None
 
-    def take(self, *, large: bool = True, apart_from: Iterable[str] = (), only: int | None = None) -> Queued | None:
-        """The message whose turn it is (of the user `only`, if given), in hand now; a large one only with `large`, and one of
-        `apart_from` only if there is no other."""
-        apart = set(apart_from)
-        queue_id = self._turns.next(large=large, apart_from=apart, only=only)
-        if queue_id is None and apart:
-            queue_id = self._turns.next(large=large, only=only)
-        return self._taken(queue_id)
+    def has_ready(self, lane: Lane) -> bool:
+        """Could a message of this lane be tried now?"""
+        return self.tally.ready(lane) > 0
+
+    def waiting(self) -> list[Lane]:
+        """The lanes that have messages which could be tried now."""
+        return [lane for lane in Lane if self.has_ready(lane)]
+
+    def take(
+        self, lanes: Iterable[Lane] = tuple(Lane), *, large: bool = True, apart_from: Iterable[str] = (), only: int | None = None,
+        over: Callable[[int], bool] = lambda _uid: False,
+    ) -> Queued | None:  # fmt: skip
+        """The message whose turn it is in these lanes (of the user `only`, if given, and of none who is `over` a limit), in hand
+        now; a large one only with `large`, and one of `apart_from` only if there is no other."""
+        return self._taken(self._lanes.next(lanes, large=large, apart_from=set(apart_from), only=only, over=over))
 
     def take_this(self, message: Queued) -> None:
         """Take a message that is ready, out of turn."""
@@ -156,7 +161,7 @@ class Index:
         return self._taken(self._suspect(uid))
 
     def _suspect(self, uid: int | None) -> str | None:
-        suspects = [queue_id for queue_id in self._suspected if self._stands(queue_id, Place.SUSPECT)]
+        suspects = [queue_id for queue_id in self.suspected.deaths if self._stands(queue_id, Place.SUSPECT)]
         return min((queue_id for queue_id in suspects if uid in (None, self._messages[queue_id].uid)), default=None)
 
     def place(self, message: Queued, now: float) -> None:
@@ -171,6 +176,24 @@ class Index:
             self._waiting = [(one.waits_until(now), one.id) for one in self._messages.values() if one.place is Place.WAITING]
             heapify(self._waiting)
 
+    def gather(self, message: Queued) -> None:
+        """It waits for others like it, or for the digest that it is in."""
+        self._move(message, Place.GATHERED)
+
+    def let_go(self, queue_id: str) -> None:
+        """A member of a digest goes by itself after all."""
+        self.claimed.pop(queue_id, None)
+        message = self._messages.get(queue_id)
+        if message is not None:
+            message.in_trouble().alone = True
+            if message.place is Place.GATHERED:
+                self._ready(message)
+
+    def gathered(self, queue_id: str) -> Queued | None:
+        """A message, if it is there and gathered."""
+        message = self._messages.get(queue_id)
+        return message if message is not None and message.place is Place.GATHERED else None
+
     def sent(self, message: Queued) -> None:
         """Graph has it."""
         self._move(message, Place.SENT)
@@ -178,10 +201,11 @@ class Index:
     def forget(self, message: Queued) -> None:
         """Its file is gone."""
         if self._messages.pop(message.id, None) is not None:
-            self._places[message.place] -= 1
-            self.states[message.state] -= message.place is not Place.SENT
+            self.tally.goes(message)
             self.put_off.discard(message.id)
-            self._suspected.pop(message.id, None)
+            self.suspected.deaths.pop(message.id, None)
+            if message.members and message.place is not Place.SENT:
+                self.removed_digests.append(message)
 
     def happened(self, message: Queued, event: Event) -> None:
         """Keep the record true: `event` was appended to the journal, or would have been, had the disk let us."""
@@ -205,32 +229,13 @@ class Index:
             if message.place is Place.WAITING:
                 self._ready(message)
 
-    def outlived(self, message: Queued) -> None:
-        """The runner did not die of it."""
-        if message.trouble.deaths:
-            message.trouble.deaths = 0
-            self._suspected.pop(message.id, None)
-
-    def write_in_flight(self, messages: Iterable[Queued]) -> None:
-        """Write down what is in hand now (only what of it is suspected already, if any is), and what is still suspected."""
-        deaths = {message.id: message.trouble.deaths for message in messages}
-        deaths = {queue_id: count for queue_id, count in deaths.items() if count} or deaths
-        # One that waits is written as it was: the runner's end is not its doing.
-        waiting = {queue_id: count - 1 for queue_id, count in self._suspected.items() if queue_id not in deaths}
-        self._in_flight.write(deaths | waiting)
-
-    def close(self) -> None:
-        """Close the file of what is in hand."""
-        self._in_flight.close()
-
     def _seen(self, entry: Entry) -> bool:
         """A file is there; is it new, or did somebody else change its time?"""
         message = self._messages.get(entry.id)
         if message is None:
             message = self._messages[entry.id] = Queued(entry.id, large=entry.size > LARGE)
-            self._places[Place.NEW] += 1
-            self.states[message.state] += 1
-            if deaths := self._suspected.get(entry.id, 0):
+            self.tally.comes(message)
+            if deaths := self.suspected.deaths.get(entry.id, 0):
                 message.in_trouble().deaths = deaths
             fresh = True
         else:
@@ -242,7 +247,7 @@ class Index:
 
     def _read(self, message: Queued, now: float, *, scanned: bool) -> None:
         if message.uid < 0:
-            message.uid = self._uid(message.id)
+            look_into(self._spool, message, self._service)
         # A scan sees which have a journal, and nobody gives one to a message that is not in the index.
         untried = scanned and message.place is Place.NEW and message.id not in self._tried
         past = NEW if untried else journal.read(self._spool.queue, message.id)
@@ -251,31 +256,26 @@ class Index:
         if known:
             past = past._replace(sent_to=tuple(dict.fromkeys((*past.sent_to, *known))))
         self._remember(message, past)
-        if (past.shared and self._released and message.place is Place.NEW) or past.time > now + CLOCK_STEP:
+        if message.id in self.claimed:
+            self._move(message, Place.GATHERED)
+        elif (past.shared and self._released and message.place is Place.NEW) or past.time > now + CLOCK_STEP:
             self._ready(message)  # what an earlier runner put off is tried again; what is of the future, a wrong clock wrote
         else:
             self.put_back(message, put_off=past.shared)
             self.place(message, now)
 
-    def _uid(self, queue_id: str) -> int:
-        try:
-            return owner_of(uid_of(read_beginning(f"{self._spool.queue}/{queue_id}", UID_WITHIN)))
-        except (SpoolError, OSError):
-            return -1  # damaged, or gone meanwhile: seen when it is tried
-
     def _remember(self, message: Queued, history: History) -> None:
         before = message.state
         message.history = history
         if message.state != before and message.id in self._messages and message.place is not Place.SENT:
-            self.states[before] -= 1
-            self.states[message.state] += 1
+            self.tally.changes(before, message.state)
 
     def _ready(self, message: Queued) -> None:
         if message.trouble.deaths:
             self._move(message, Place.SUSPECT)
             return
         self._move(message, Place.READY)
-        self._turns.add(message.id, message.uid, large=message.large)
+        self._lanes.add(message.id, message.uid, message.lane, large=message.large)
         self.newly_ready.append(message.id)
 
     def _taken(self, queue_id: str | None) -> Queued | None:
@@ -287,9 +287,7 @@ class Index:
 
     def _move(self, message: Queued, place: Place) -> None:
         if message.id in self._messages:
-            self._places[message.place] -= 1
-            self._places[place] += 1
-            self.states[message.state] -= place is Place.SENT
+            self.tally.moves(message, place)
         message.place = place
 
     def _is_ready(self, queue_id: str) -> bool:

@@ -5,6 +5,7 @@ from enum import Enum
 
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.journal import NEW, History
+from proxmox_graph_mail.spool.lane import Lane
 from proxmox_graph_mail.spool.store import FARTHEST
 
 
@@ -15,6 +16,7 @@ class Place(Enum):
     CHANGED = "its journal is to be read again"
     WAITING = "its time has not come"
     READY = "its turn will come"
+    GATHERED = "it waits for others like it, or for the digest that it is in"
     SUSPECT = "runners ended with it in hand: it goes alone, after all others"
     IN_HAND = "it is being sent or settled"
     SENT = "Graph has it, and its file is only to be removed"
@@ -24,13 +26,16 @@ class Place(Enum):
 class Trouble:
     """What few messages have. `deaths`: how many runners died with it in hand. `refused_after`: how many others had been sent
     when it last met a refusal that concerns all; -1: never. `not_before`: what the disk would not let us write into its time.
-    `put_off`: it waits for a reason that concerns all. `keep`: once sent, its file goes to kept/."""
+    `put_off`: it waits for a reason that concerns all. `keep`: once sent, its file goes to kept/; of a digest, those of its
+    members that are `kept` do. `alone`: it goes by itself, for a digest with it could not be made or was removed."""
 
     deaths: int = 0
     refused_after: int = -1
     not_before: float = 0.0
     put_off: bool = False
     keep: bool = False
+    kept: tuple[str, ...] = ()
+    alone: bool = False
 
 
 _NONE = Trouble()
@@ -38,13 +43,16 @@ _NONE = Trouble()
 
 class Queued:
     """One message. `due` is the file's time; `looked` and `seen` number the reading of the settings and the scan by which it was
-    last looked at."""
+    last looked at. What is alike has one number `alike`; 0: like none. `members` are the messages that a digest stands for."""
 
-    __slots__ = ("due", "history", "id", "large", "looked", "place", "seen", "trouble", "uid")
+    __slots__ = ("alike", "due", "history", "id", "lane", "large", "looked", "members", "place", "seen", "trouble", "uid")
 
     def __init__(self, queue_id: str, *, uid: int = -1, large: bool = False, due: float = 0.0) -> None:
         self.id = queue_id
         self.uid = uid
+        self.lane = Lane.USER if uid > 0 else Lane.ROOT
+        self.alike = 0
+        self.members: tuple[str, ...] = ()
         self.large = large
         self.due = due
         self.place = Place.NEW

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
+from proxmox_graph_mail.delivery.pace import ANY_PACE, Policy
 from proxmox_graph_mail.graph.outcome import Outcome
 from proxmox_graph_mail.message.mail import Attachment
 from proxmox_graph_mail.message.recipients import AddressBook
@@ -44,7 +45,8 @@ class Mailbox(Protocol):
 class Relay:
     """By which mailbox every message leaves, as whom, in which form, and who reads local mail.
 
-    `keeps_original` tells whether there is a kept/ for what is sent smaller; `credential` is its kind, and `ends` its end.
+    `keeps_original` tells whether there is a kept/ for what is sent smaller; `credential` is its kind, and `ends` its end;
+    `policy` says how fast mail goes.
     """
 
     mailbox: Mailbox
@@ -56,3 +58,4 @@ class Relay:
     keeps_original: bool = True
     credential: str = ""
     ends: date | None = None
+    policy: Policy = ANY_PACE

@@ -14,20 +14,24 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 from proxmox_graph_mail.delivery.attempt import Delivery, attempt
-from proxmox_graph_mail.delivery.choice import SENDERS, choose
+from proxmox_graph_mail.delivery.choice import SENDERS, choose, may_go
 from proxmox_graph_mail.delivery.configuration import REREAD, SETTINGS, Configuration
 from proxmox_graph_mail.delivery.events import Events
-from proxmox_graph_mail.delivery.index import DEATHS, READ_AT_ONCE, Index
-from proxmox_graph_mail.delivery.queued import Place, Queued
+from proxmox_graph_mail.delivery.fold import Fold
+from proxmox_graph_mail.delivery.index import DEATHS, Index
+from proxmox_graph_mail.delivery.newcomers import IN_PARTS, Newcomers
+from proxmox_graph_mail.delivery.pace import Pace
+from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE, SYNC_PAUSE, Settlement
 from proxmox_graph_mail.delivery.surroundings import Lookout, Surroundings
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.graph.outcome import Outcome, Status
-from proxmox_graph_mail.root_mail.decision import NOTHING, Decision, RootPart, decide
-from proxmox_graph_mail.spool.store import Spool
+from proxmox_graph_mail.spool.ledger import Ledger
+from proxmox_graph_mail.spool.store import AT_ONCE, Spool
 
 LOOK_AFTER = 60.0  # seconds of work after which the spool is looked after, if the queue is not empty before
+PACE_LOOK = 60.0  # seconds after which what waits for the mailbox's daily limit is looked at again
 LONGEST_SLEEP = 600.0  # seconds; a sleep is measured by a clock that nobody sets, the next attempt by one that somebody may
 
 
@@ -47,12 +51,14 @@ class Runner:
         self._supervision, self._observers = world.supervision, world.observers
         self._lookout = Lookout(spool, world)
         self._index = Index(spool)
-        self._settlement = Settlement(spool, self._index, configuration, world)
+        self._pace = Pace(Ledger(spool.root), world.clock)
+        self._settlement = Settlement(spool, self._index, configuration, world, self._pace)
         self._in_flight: dict[Future[Delivery], Queued] = {}
         self._everything = False  # is to be tried now, whatever its time
         self._changed = False  # somebody did something to the queue's directory
-        self._reading = 1  # the number of this reading of the settings
-        self._looked_at_all = False  # for root's part, since the queue is suspended
+        self._fold = Fold(self._pace.ledger)
+        self._newcomers = Newcomers(spool, self._index, self._settlement, configuration, self._fold)
+        self._hurry = self._once = False  # what is gathered goes now
         self._mended = False  # the settings are not those of the first reading, or an admin says that something was mended
 
     @property
@@ -63,6 +69,7 @@ class Runner:
     def run(self, *, once: bool = False, idle: float = 300.0) -> int:
         """Work until idle (or, with `once`, until nothing is due); return how many messages remain in the queue."""
         with self._senders(SENDERS) as senders:
+            self._once = once
             self._begin(once=once)
             busy = self._clock()
             while not self._stop.is_set():
@@ -73,6 +80,7 @@ class Runner:
                 self._dispatch(senders)
                 self._settlement.round_ends()
                 now = self._clock()
+                self._pace.note(now, self._index.waiting() if self._blocked(now) is None else [])
                 if len(self._index):
                     busy = now
                 elif self._observers.alarm is not None:
@@ -80,7 +88,7 @@ class Runner:
                 waiting = self._in_flight or self._has_work(now)
                 if not waiting:
                     self._lookout.look_after(once=once)
-                    if once or now - busy >= idle:
+                    if now - busy >= idle or (once and self._token_wait(now) is None):
                         break
                 self._lookout.look_after(once=once, patience=LOOK_AFTER)
                 self._tell()
@@ -89,7 +97,8 @@ class Runner:
             self._finish()
         self._scan()
         self._settlement.round_ends(last=True)
-        self._index.close()
+        self._pace.note(self._clock(), self._index.waiting(), last=True)
+        self._index.suspected.close()
         return len(self._index)
 
     def _finish(self) -> None:
@@ -111,6 +120,7 @@ class Runner:
 
     def _begin(self, *, once: bool) -> None:
         self._events.news()  # the scan sees what it tells of
+        self._newcomers.recover()
         self._scan()
         self._everything = self._lookout.woke_elsewhere()
         if once:
@@ -124,12 +134,18 @@ class Runner:
         if self._lookout.clock_was_set_back() or urged or self._everything:
             self._everything = False
             self._settlement.release(everything=True)
-        if self._spool.take_urge() or urged:
+        urge = self._spool.take_urge()
+        self._pace.off = (self._pace.off and len(self._index) > 0) or urge == AT_ONCE
+        self._hurry = urge is not None or urged or (self._hurry and not self._settled_in())
+        if urge is not None or urged:
             self._configuration.invalidate()
             self._mended = True
             self._scan()  # an admin may have changed many times
         if not self._in_flight and self._configuration.refresh():
             self._mend()
+        if (relay := self._configuration.relay) is not None:
+            self._pace.obey(relay.policy)
+            self._fold.rule = None if self._pace.off else relay.policy.digest
 
     def _mend(self) -> None:
         """The settings may be others, or an admin says that something was mended: ask again what was refused."""
@@ -138,8 +154,7 @@ class Runner:
             if self._mended:
                 relay.mailbox.forget_permissions()
         self._mended = True  # a later reading means that the settings changed
-        self._reading += 1  # who is to have which mail may be another
-        self._looked_at_all = False
+        self._newcomers.look_again()
         self._settlement.release()
         self._note_settings()
 
@@ -175,9 +190,18 @@ class Runner:
 
     def _has_work(self, now: float) -> bool:
         """Is there more to be done at once?"""
-        if self._blocked(now) is not None:
-            return self._index.reading() or bool(self._index.newly_ready)
-        return self._index.reading() or self._index.ready() > 0
+        if self._index.reading() or self._index.newly_ready or self._index.removed_digests:
+            return True
+        return self._blocked(now) is None and self._index.ready() > 0 and may_go(self._index, self._pace, now)
+
+    def _settled_in(self) -> bool:
+        """Is everything read that is there, and looked at?"""
+        return not (self._index.reading() or self._index.newly_ready)
+
+    def _token_wait(self, now: float) -> float | None:
+        """Seconds until something goes that waits for nothing but the mailbox's pace."""
+        blocked = self._blocked(now) is not None or self._configuration.relay is None
+        return None if blocked else self._pace.token_wait(now, self._index.waiting())
 
     def _sleep(self, now: float, idle_end: float) -> float | None:
         """Seconds until a message is due by the clock, or idling ends; None to wait for a sender to finish."""
@@ -186,6 +210,10 @@ class Runner:
             times.append(REREAD)
         elif self._index.ready() and self._blocked(now) is not None:
             times.append(self._settlement.suspension.until - now)
+        elif self._index.ready():
+            times.append(self._token_wait(now) or PACE_LOOK)
+        if self._blocked(now) is None:
+            times.append(self._fold.next_time(now))
         if self._observers.alarm is not None:
             times.append(self._observers.alarm.look(now))
         if self._settlement.unremoved:
@@ -208,15 +236,16 @@ class Runner:
         if (refusal := self._blocked(now)) is not None:
             if self._index.ready() and self._observers.alarm is not None:
                 self._observers.alarm.refused(refusal, now)
-            self._look_at_root_s_part(now)
+            self._newcomers.look(now, suspended=True)
             return
-        self._looked_at_all = False
-        self._index.newly_ready.clear()
+        self._newcomers.look(now, suspended=False)
+        if self._settled_in():
+            self._newcomers.make_digests(now, everything=self._hurry or self._once)
         relay = self._configuration.relay
         flying, suspension = self._in_flight.values(), self._settlement.suspension
-        while relay is not None and (message := choose(self._index, flying, suspension)) is not None:
-            decision = self._root_part(message, now)
-            if decision.part in (RootPart.ASK, RootPart.WHOLE):
+        while relay is not None and (message := choose(self._index, flying, suspension, self._pace, now)) is not None:
+            decision = self._newcomers.root_part(message, now)
+            if decision.part in IN_PARTS:
                 self._settlement.settle_root_part(message, decision)
             elif message.trouble.deaths >= DEATHS:
                 reason = f"the queue runner crashed {DEATHS} times while sending this message (out of memory? see journalctl)"
@@ -225,37 +254,12 @@ class Runner:
             else:
                 self._send(message, replace(relay, book=decision.book(relay.book)), senders)
 
-    def _look_at_root_s_part(self, now: float) -> None:
-        """Root's part is handed over whatever Graph says. Each message is looked at once; some at a time."""
-        ready = self._index.newly_ready
-        if not self._looked_at_all:
-            self._looked_at_all = True
-            ready.clear()
-            ready.extend(message.id for message in self._index if message.place is Place.READY)
-        for _ in range(min(READ_AT_ONCE, len(ready))):
-            message = self._index.if_ready(ready.popleft())
-            if message is not None:
-                decision = self._root_part(message, now)
-                if decision.part in (RootPart.ASK, RootPart.WHOLE):
-                    self._index.take_this(message)
-                    self._settlement.settle_root_part(message, decision)
-
-    def _root_part(self, message: Queued, now: float) -> Decision:
-        book = self._configuration.book
-        if book is None or message.looked == self._reading:
-            return NOTHING
-        decision = decide(self._spool, message.id, message.history, book, now)
-        if decision.part is RootPart.NONE:
-            message.looked = self._reading
-        if decision.part is RootPart.GIVEN_UP:
-            self._spool.withdraw_hand_over(message.id)
-        return decision
-
     def _send(self, message: Queued, relay: Relay, senders: Executor) -> None:
+        self._pace.took(message.lane, self._clock())
         if probing := self._settlement.suspension.probing:
             self._settlement.suspension.probed.append(message.id)
         relay.mailbox.be_patient(patient=not probing)
-        self._index.write_in_flight([*self._in_flight.values(), message])
+        self._index.suspected.write([*self._in_flight.values(), message])
         future = senders.submit(attempt, self._spool, message.id, relay, message.history, self._clock)
         self._in_flight[future] = message
         future.add_done_callback(lambda _: self._events.notify())
@@ -275,14 +279,16 @@ class Runner:
                 reason = f"this program failed on this message ({type(error).__name__}); please report this"
                 delivery = Delivery(Outcome(Status.TRANSIENT, reason, type(error).__name__))
             self._supervision.alive()
-            self._index.outlived(message)
+            self._index.suspected.outlived(message)
+            newly = len(set(delivery.sent_to).difference(message.history.sent_to))
+            self._pace.settled(message.lane, message.uid, newly, delivery.outcome.status, self._clock())
             self._settlement.settle(message, delivery)
-        self._index.write_in_flight(self._in_flight.values())
+        self._index.suspected.write(self._in_flight.values())
 
     def _tell(self) -> None:
         """What `systemctl status` shows."""
         refusal = self._blocked(self._clock())
         alarm = self._observers.alarm.text if self._observers.alarm is not None else ""
         trouble = alarm or self._configuration.error or self._settlement.suspension.words(self._clock())
-        line = self._observers.report.line(self._index.states, self._settlement.count_failed(), trouble, refusal)
+        line = self._observers.report.line(self._index.tally.states, self._settlement.count_failed(), trouble, refusal)
         self._supervision.status(line)

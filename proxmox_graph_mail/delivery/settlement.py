@@ -7,9 +7,11 @@ What the disk does not let us write is remembered in the message's record, and t
 from dataclasses import replace
 
 from proxmox_graph_mail import log
+from proxmox_graph_mail.delivery import members
 from proxmox_graph_mail.delivery.attempt import Delivery
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.index import Index
+from proxmox_graph_mail.delivery.pace import Pace
 from proxmox_graph_mail.delivery.queued import Place, Queued
 from proxmox_graph_mail.delivery.surroundings import Surroundings
 from proxmox_graph_mail.delivery.suspension import Suspension
@@ -39,8 +41,9 @@ class Settlement:
     """The one place where the runner changes the spool. For its main thread."""
 
     def __init__(
-        self, spool: Spool, index: Index, configuration: Configuration, world: Surroundings
+        self, spool: Spool, index: Index, configuration: Configuration, world: Surroundings, pace: Pace
     ) -> None:  # fmt: skip
+        self._pace = pace
         self.suspension = Suspension(spool)
         self.failed = 0
         self._spool = spool
@@ -72,8 +75,12 @@ class Settlement:
             tried=tried, now=now, lifetime=self._configuration.lifetime, random=self._rng(),
             suspended_until=self.suspension.until,
         )  # fmt: skip
+        if message.members and verdict.state == "failed":
+            self._dissolve(message, verdict)
+            return
         self._tell(message, delivery, verdict, now, tried=tried)
         if verdict.state == "sent":
+            members.tell(self._index, self._observers.record, message, delivery, verdict, now)
             self._sent(message, delivery, now)
         else:
             self._write(message, verdict, now)
@@ -84,9 +91,11 @@ class Settlement:
             self._expire(delivery.outcome, now)
 
     def _with_rounds(self, history: History) -> History:
-        """A message's history, with the rounds of the queue as a whole, which it waited through."""
+        """A message's history, with the rounds of the queue as a whole, which it waited through, and the mailbox's pace."""
         rounds = sorted({*history.rounds, *self.suspension.round_times})[-journal.ROUNDS :]
-        return history._replace(rounds=tuple(rounds), last_held=max(history.last_held, self.suspension.last_held))
+        return history._replace(
+            rounds=tuple(rounds), last_held=max(history.last_held, self.suspension.last_held, self._pace.ledger.waited)
+        )
 
     def _expire(self, outcome: Outcome, now: float) -> None:
         """Give up what became too old while the queue was suspended: it is not tried, so it would never end."""
@@ -125,7 +134,7 @@ class Settlement:
         crash before it sends at most these mails again."""
         for message in self.unremoved[:]:
             self._remove(message, self._clock())
-        if not self._index.in_hand():
+        if not self._index.tally.at(Place.IN_HAND):
             self._moved_at = self._monotonic()
         elif self._monotonic() - self._moved_at > STALL and self._observers.alarm is not None:
             self._observers.alarm.refused(STALLED, self._clock() - STALL)
@@ -186,8 +195,19 @@ class Settlement:
             elif verdict.state == "sent" and not delivery.taken_by:
                 self._observers.alarm.passed(now)
 
+    def _dissolve(self, message: Queued, verdict: Verdict) -> None:
+        """A digest failed: its members go by themselves, and it is no mail of anybody's."""
+        log.line(f"{message.id}: digest given up ({verdict.outcome.reason}); its members go one by one", log.WARNING)
+        try:
+            self._spool.remove(message.id)
+        except SpoolError as error:
+            self.say_once(str(error))
+        self._index.forget(message)  # which tells that it was removed
+
     def _sent(self, message: Queued, delivery: Delivery, now: float) -> None:
-        if delivery.reduced:
+        if message.members:
+            message.in_trouble().kept = delivery.left_out
+        elif delivery.reduced:
             message.in_trouble().keep = True
         self._index.sent(message)
         self._remove(message, now)
@@ -203,7 +223,9 @@ class Settlement:
         if message in self.unremoved:
             self.unremoved.remove(message)
         try:
-            if message.trouble.keep:
+            if message.members:
+                members.remove(self._spool, self._index, message, now)
+            elif message.trouble.keep:
                 self._spool.keep(message.id, now)
                 usage.has_left(self._spool, message.uid, 1, 0)
             else:

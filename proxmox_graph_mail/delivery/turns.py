@@ -1,4 +1,4 @@
-"""Whose message is next: the users in turn, each user's oldest first.
+"""Whose message is next: one lane before the next, in it the users in turn, each user's oldest first.
 
 Ten thousand mails of one user's script so delay another's alarm by one, not by ten thousand: at the 30 messages a minute that
 Exchange Online takes from a mailbox, by hours. Choosing costs the same whoever else waits: users stand in a ring, and each user's
@@ -6,9 +6,12 @@ messages in two heaps, for a large one may have to let small ones pass (delivery
 """
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
 
+from proxmox_graph_mail.spool.lane import Lane
+
+USERS = (Lane.USERS_ALARM, Lane.USER)
 Line = list[str]
 """A heap of queue IDs, which begin with the time of submission."""
 
@@ -28,12 +31,14 @@ class Turns:
             self._ring.append(uid)
         heappush(self._lines[uid][large], queue_id)
 
-    def next(self, *, large: bool, apart_from: Collection[str] = (), only: int | None = None) -> str | None:
-        """Take the next message (of the user `only`, if given); a large one only with `large`, and none of `apart_from`, which
-        keep their places."""
+    def next(
+        self, *, large: bool, apart_from: Collection[str] = (), only: int | None = None, over: Callable[[int], bool] | None = None
+    ) -> str | None:  # fmt: skip
+        """Take the next message (of the user `only`, if given, and of none who is `over` a limit); a large one only with `large`,
+        and none of `apart_from`, which keep their places."""
         for _ in range(len(self._ring)):
             uid = self._ring.popleft()
-            if only is not None and uid != only:
+            if (only is not None and uid != only) or (over is not None and over(uid)):
                 self._ring.append(uid)
                 continue
             lines = self._lines[uid]
@@ -59,3 +64,26 @@ class Turns:
             if queue_id in apart_from:
                 aside.append(queue_id)
         return aside
+
+
+class Lanes:
+    """The turns of each lane."""
+
+    def __init__(self, waits: Callable[[str], bool]) -> None:
+        self._turns = {lane: Turns(waits) for lane in Lane}
+
+    def add(self, queue_id: str, uid: int, lane: Lane, *, large: bool) -> None:
+        """A message of this user is due."""
+        self._turns[lane].add(queue_id, uid, large=large)
+
+    def next(
+        self, lanes: Iterable[Lane], *, large: bool, apart_from: Collection[str], only: int | None, over: Callable[[int], bool]
+    ) -> str | None:  # fmt: skip
+        """Take the next message of the first of these lanes that has one; of those of `apart_from` only if there is no other."""
+        for apart in (apart_from, ()) if apart_from else ((),):
+            for lane in lanes:
+                check = over if lane in USERS else None
+                queue_id = self._turns[lane].next(large=large, apart_from=apart, only=only, over=check)
+                if queue_id is not None:
+                    return queue_id
+        return None

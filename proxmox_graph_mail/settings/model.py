@@ -72,6 +72,17 @@ def _proxy(value: SecretStr) -> SecretStr:
     return value
 
 
+def _digest(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.strip().lower() == "off":
+        return None
+    words = [word.strip() for word in value.split(",")]
+    if len(words) != 3 or not all(word.isascii() and word.isdigit() and 0 < int(word) <= 10_000 for word in words):
+        raise ValueError("it is off, or NUMBER,MINUTES,EVERY in whole numbers above 0, such as 5,60,15")
+    return tuple(int(word) for word in words)
+
+
 def _duration(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -201,10 +212,29 @@ class Settings(BaseSettings):
         "MIME form by itself.",
         "json",
     )
+    mailbox_rate: Annotated[int, Field(ge=0, le=10_000)] = _key(
+        30,
+        "How many messages a minute the mailbox takes; Exchange Online's limit is 30, and what is more it keeps, in order of "
+        "arrival. So mail waits here, alarms first. Share it out among hosts that send as the same mailbox. 0: no limit.",
+        "30",
+    )
+    mailbox_daily_recipients: Annotated[int, Field(ge=0, le=10_000_000)] = _key(
+        10_000,
+        "How many recipients the mailbox may have in 24 hours; Exchange Online's limit is 10,000. From 90 % on users' mail "
+        "waits, at the limit all but alarms. 0: no limit.",
+        "10000",
+    )
+    digest: Annotated[tuple[int, int, int] | None, BeforeValidator(_digest)] = _key(
+        (5, 60, 15),
+        "Mail that is alike and comes again and again is gathered: NUMBER,MINUTES,EVERY. The first NUMBER within MINUTES go as "
+        "they are; further ones go every EVERY minutes as one mail with all of them attached. Alarms never, Proxmox's "
+        "notifications from the 31st on. off: each mail goes by itself.",
+        "5,60,15",
+    )
     user_daily_recipients: Annotated[int, Field(ge=0, le=1_000_000)] = _key(
         500,
         "How many recipients one user's mail may have in 24 hours, so that nobody uses up the 10,000 that Exchange Online allows "
-        "a mailbox. What exceeds it is refused at submission. Root is not limited. 0: no limit.",
+        "a mailbox. What exceeds it is refused at submission, or waits. Root is not limited. 0: no limit.",
         "500",
     )
     queue_lifetime: Annotated[float, BeforeValidator(_duration)] = _key(

@@ -19,14 +19,15 @@ class Envelope:
     `arrived` is in seconds since the epoch, `uid` the submitting user's as the kernel told it. `sender` is the
     envelope sender (empty: the null sender). `full_name` is `-F`'s, for a message without From. `notify` is `-N`'s
     (RFC 3461): with `never` no report about this message is made. `nonce` are 64 bits that nobody else knows: a Message-ID of
-    ours holds them, so that no other mail can bear it. `protocol` is `smtp`, or empty: sendmail's command line.
+    ours holds them, so that no other mail can bear it. `protocol` is `smtp`, or empty: sendmail's command line. `body` is `-B`'s
+    argument, as Proxmox gives it. `members` are the queue IDs of the messages that a digest stands for; empty for any other.
     """
 
-    __slots__ = ("arrived", "full_name", "nonce", "notify", "protocol", "recipients", "sender", "uid")
+    __slots__ = ("arrived", "body", "full_name", "members", "nonce", "notify", "protocol", "recipients", "sender", "uid")
 
     def __init__(
         self, *, sender: str, recipients: tuple[str, ...], uid: int, arrived: float, full_name: str = "", notify: str = "",
-        nonce: str = "", protocol: str = "",
+        nonce: str = "", protocol: str = "", body: str = "", members: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.sender = without_controls("envelope's sender", sender)
         self.recipients = tuple([without_controls("envelope's recipient", recipient) for recipient in recipients])
@@ -36,15 +37,18 @@ class Envelope:
         self.notify = without_controls("argument of -N", notify)
         self.nonce = nonce
         self.protocol = protocol
+        self.body = without_controls("argument of -B", body)
+        self.members = members
 
     def encode(self) -> bytes:
         """The spool's first line, with its line end; with a new nonce, if it has none yet."""
         nonce = self.nonce or urandom(8).hex()
         recipients = ",".join([_quote(recipient) for recipient in self.recipients])
+        members = ',"members":[' + ",".join([_quote(member) for member in self.members]) + "]" if self.members else ""
         line = (
             f'{{"version":{VERSION},"arrived":{self.arrived:.6f},"uid":{self.uid},"sender":{_quote(self.sender)},'
             f'"recipients":[{recipients}],"full_name":{_quote(self.full_name)},"notify":{_quote(self.notify)},'
-            f'"nonce":{_quote(nonce)},"protocol":{_quote(self.protocol)}}}\n'
+            f'"nonce":{_quote(nonce)},"protocol":{_quote(self.protocol)},"body":{_quote(self.body)}{members}}}\n'
         ).encode("ascii")
         if len(line) > LINE_LIMIT:
             raise DataError(f"the envelope's {len(self.recipients)} recipients take more than {LINE_LIMIT} bytes: too many")
@@ -80,6 +84,8 @@ def decode(line: bytes) -> Envelope:
             notify=_text(fields["notify"]),
             nonce=_text(fields.get("nonce", "")),
             protocol=_text(fields.get("protocol", "")),
+            body=_text(fields.get("body", "")),
+            members=tuple([_text(member) for member in fields.get("members", ())]),
         )
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError("the first line is not an envelope") from error

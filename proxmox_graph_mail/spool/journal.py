@@ -23,16 +23,16 @@ may be held for months."""
 KEPT = 100
 ROUNDS = 2  # rounds whose time is remembered: with the present one they are three (delivery/schedule.py, MIN_ROUNDS)
 
-ATTEMPT, PASSED_OVER, HAND_OVER, RETRIED = "attempt", "passed over", "hand-over", "retried"
+ATTEMPT, PASSED_OVER, HAND_OVER, RETRIED, GATHERED = "attempt", "passed over", "hand-over", "retried", "gathered"
 """Kinds of events: it was tried; it was put off without being tried, for a reason that others met; root's part of it
-(root_mail/); an admin took it back from failed/."""
+(root_mail/); an admin took it back from failed/; it waits for others like it, or is in a digest."""
 ASKED, DONE, FAILED = "asked", "done", "failed"
 """How far a hand-over of root's mail came."""
 
 
 class Event(NamedTuple):
-    """What happened at `time` (seconds since the epoch), and what the message has been since: `state` is deferred, held, failed
-    or, when an admin took it back, empty.
+    """What happened at `time` (seconds since the epoch), and what the message has been since: `state` is deferred, held, failed,
+    queued (gathered) or, when an admin took it back, empty.
 
     `attempts` counts this one too. `shared`: the reason concerned every message. `unclear` are addresses that may have it: the
     answer was unclear. `sent_to` are all that have it by now. `hand_over` is ASKED, DONE or FAILED, for the kind HAND_OVER alone.
@@ -83,7 +83,11 @@ class History(NamedTuple):
             reason=event.reason,
             code=event.code,
             attempts=max(self.attempts, event.attempts),
-            rounds=() if retried else self.rounds if event.kind == HAND_OVER else (*self.rounds, event.time)[-ROUNDS:],
+            rounds=()
+            if retried
+            else self.rounds
+            if event.kind in (HAND_OVER, GATHERED)
+            else (*self.rounds, event.time)[-ROUNDS:],
             last_held=event.time if event.state == "held" else self.last_held,
             shared=event.shared,
             unclear=event.unclear or self.unclear,
@@ -91,7 +95,7 @@ class History(NamedTuple):
             hand_over=event.hand_over or self.hand_over,
             hand_over_at=event.time if event.hand_over else self.hand_over_at,
             unclear_at=event.time if event.unclear else self.unclear_at,
-            begun=right if retried else self.begun or right,
+            begun=right if retried else self.begun or (0.0 if event.kind == GATHERED else right),
             retried=self.retried or retried,
         )
 
@@ -148,7 +152,9 @@ def summary(events: Iterable[Event]) -> History:
 
 def state_in_queue(past: History, due: float = 0.0) -> str:
     """queued, deferred or held: the state of a message in queue/ (one that failed is there because an admin retries it)."""
-    return past.state if past.state in ("deferred", "held") else "deferred" if due and not past.state else "queued"
+    if past.state in ("deferred", "held"):
+        return past.state
+    return "deferred" if due and past.state != "queued" else "queued"
 
 
 def _shorten(directory: str, queue_id: str) -> None:

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NOW, AT_ONCE = "", "-at-once"
+"""How an admin urges: at the mailbox's pace, or at whatever pace Graph takes."""
 ID_LETTERS = frozenset("0123456789ABCDEF")
 ID_LENGTH = 18
 KEPT_AGE = 30 * 86400  # seconds for which the original of a mail that was sent smaller is kept
@@ -216,27 +218,31 @@ class Spool:
         except OSError as error:
             raise translated(error, self.queue) from error
 
-    def urge(self) -> None:
-        """Leave the mark that asks the runner to try everything now. The rename wakes one that watches the directory."""
+    def urge(self, how: str = NOW) -> None:
+        """Leave the mark that asks the runner to try everything now, at whatever pace with AT_ONCE. The rename wakes one that
+        watches the directory."""
         try:
             # By descriptor: root does this too, and the spool is the service user's to put a link in the queue's place.
             directory = os.open(self.queue, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                os.close(os.open(".urge.new", flags, 0o640, dir_fd=directory))
-                os.rename(".urge.new", ".urge", src_dir_fd=directory, dst_dir_fd=directory)
+                os.close(os.open(f".urge{how}.new", flags, 0o640, dir_fd=directory))
+                os.rename(f".urge{how}.new", f".urge{how}", src_dir_fd=directory, dst_dir_fd=directory)
             finally:
                 os.close(directory)
         except OSError as error:
             raise translated(error, self.queue) from error
 
-    def take_urge(self) -> bool:
-        """Was there such a mark? It is gone then."""
-        try:
-            os.unlink(f"{self.queue}/.urge")
-        except OSError:
-            return False
-        return True
+    def take_urge(self) -> str | None:
+        """NOW or AT_ONCE if there was such a mark; it is gone then."""
+        found = None
+        for how in (NOW, AT_ONCE):
+            try:
+                os.unlink(f"{self.queue}/.urge{how}")
+                found = how
+            except OSError:
+                pass
+        return found
 
     @classmethod
     def of(cls, root: str, queue: str) -> "Spool":

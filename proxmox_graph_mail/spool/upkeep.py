@@ -17,7 +17,7 @@ LEFTOVER_AGE = 600  # seconds after which a `.ID` that nobody holds is what a ki
 
 def foreign(spool: Spool) -> list[str]:
     """Paths in queue/ that are neither messages nor their journals nor being written."""
-    ours = (".urge", ".urge.new")
+    ours = (".urge", ".urge.new", ".urge-at-once", ".urge-at-once.new")
     names = [n for n in os.listdir(spool.queue) if n not in ours and not is_id(n.removeprefix(".").removesuffix(".log"))]
     links = [name for name in os.listdir(spool.queue) if is_id(name) and not _is_regular(f"{spool.queue}/{name}")]
     return [f"{spool.queue}/{name}" for name in sorted(names + links)]

@@ -31,10 +31,22 @@ class Invocation:
     """What one command line asks for.
 
     `mode` is one of this module's words; `operands` are the arguments behind the options, as given; `extract`
-    is -t, `dot_is_data` is -i, `sender` is -f's argument or None, `delivery` the last letter of -odX.
+    is -t, `dot_is_data` is -i, `body` -B's argument, `sender` is -f's argument or None, `delivery` the last letter of -odX.
     """
 
-    __slots__ = ("delivery", "dot_is_data", "extract", "full_name", "json", "mode", "notify", "operands", "sender", "verbose")
+    __slots__ = (
+        "body",
+        "delivery",
+        "dot_is_data",
+        "extract",
+        "full_name",
+        "json",
+        "mode",
+        "notify",
+        "operands",
+        "sender",
+        "verbose",
+    )
 
     def __init__(self) -> None:
         self.mode = DELIVER
@@ -44,6 +56,7 @@ class Invocation:
         self.sender: str | None = None
         self.full_name = ""
         self.notify = ""
+        self.body = ""
         self.delivery = BACKGROUND
         self.verbose = False
         self.json = False
@@ -131,6 +144,8 @@ def _option(asked: Invocation, letter: str, argument: str) -> None:
         asked.full_name = argument
     elif letter == "N":
         asked.notify = argument
+    elif letter == "B":
+        asked.body = argument
     elif letter == "b":
         mode = argument[:1]
         if mode in _MODES:

@@ -93,10 +93,10 @@ def _request(line: bytes, uid: int) -> tuple[Envelope, int, float]:
     try:
         asked = json.loads(line)
         sender, recipients, size, wait = asked["sender"], asked["recipients"], asked["size"], asked["wait"]
-        full_name, notify = asked["full_name"], asked["notify"]
+        full_name, notify, body = asked["full_name"], asked["notify"], asked.get("body", "")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError("the request is not of the submit socket's protocol") from error
-    texts = [sender, full_name, notify, *(recipients if isinstance(recipients, list) else [None])]
+    texts = [sender, full_name, notify, body, *(recipients if isinstance(recipients, list) else [None])]
     if not all(isinstance(text, str) and len(text) <= 2000 for text in texts):
         raise DataError("a field of the request has the wrong type or more than 2000 characters")
     if not 0 < len(recipients) <= RECIPIENT_LIMIT:
@@ -106,7 +106,7 @@ def _request(line: bytes, uid: int) -> tuple[Envelope, int, float]:
     if not isinstance(wait, int | float) or not 0 <= wait <= LONGEST_WAIT:
         raise DataError(f"wait must be from 0 to {LONGEST_WAIT:.0f} seconds")
     envelope = Envelope(
-        sender=sender, recipients=tuple(recipients), uid=uid, arrived=time.time(), full_name=full_name, notify=notify
+        sender=sender, recipients=tuple(recipients), uid=uid, arrived=time.time(), full_name=full_name, notify=notify, body=body
     )
     if not any(is_recipient(recipient) for recipient in recipients):
         raise DataError(f"none of the recipients is a valid address: {' '.join(recipients)[:200]}")

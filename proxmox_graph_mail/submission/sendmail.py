@@ -111,6 +111,7 @@ def deliver(asked: options.Invocation, spool: Spool, run_directory: str) -> int:
         arrived=time.time(),
         full_name=asked.full_name,
         notify=asked.notify,
+        body=asked.body,
     )
     wait = INTERACTIVE_WAIT if asked.delivery == options.INTERACTIVE else 0.0
     taken = take(spool, run_directory, envelope, chunks, wait=wait)

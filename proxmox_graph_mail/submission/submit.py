@@ -40,7 +40,7 @@ def submit(run: str, envelope: Envelope, message: bytes, *, wait: float = 0.0) -
     recipients = ",".join([_quote(recipient) for recipient in envelope.recipients])
     request = (
         f'{{"sender":{_quote(envelope.sender)},"recipients":[{recipients}],"full_name":{_quote(envelope.full_name)},'
-        f'"notify":{_quote(envelope.notify)},"wait":{wait:.1f},"size":{len(message)}}}\n'
+        f'"notify":{_quote(envelope.notify)},"body":{_quote(envelope.body)},"wait":{wait:.1f},"size":{len(message)}}}\n'
     ).encode("ascii")
     path = f"{run}/submit"
     if os.getuid() == 0 and os.path.exists(f"{path}-root"):

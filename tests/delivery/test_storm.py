@@ -77,7 +77,7 @@ def test_two_hundred_at_once_through_every_kind_of_trouble(online: Host, sandbox
 
 def test_the_runner_killed_at_every_step_loses_nothing(online: Host, sandbox: Sandbox) -> None:
     """SIGKILL before each of its changes to spool and token cache; whatever it left, the next one sends."""
-    for fatal in range(1, 60):
+    for fatal in range(1, 120):
         sandbox.control(forget=True)
         assert online.sendmail("-odq", "root", stdin=b"Subject: survivor\n\nx").returncode == 0
         command = [sys.executable, "-I", KILLER, str(fatal), str(TREE / "proxmox_graph_mail" / "admin" / "__main__.py")]

@@ -106,18 +106,18 @@ def test_what_a_runner_died_of_is_known_to_the_next(host: Host) -> None:
 
     index, one, two = next_runner()
     assert (one.trouble.deaths, two.trouble.deaths) == (0, 0)
-    index.write_in_flight([one, two])
+    index.suspected.write([one, two])
     index, one, two = next_runner()
     assert (one.trouble.deaths, two.trouble.deaths) == (1, 1)
-    index.write_in_flight([two])  # killed again, with two alone in hand
+    index.suspected.write([two])  # killed again, with two alone in hand
     index, one, two = next_runner()
     assert (one.trouble.deaths, two.trouble.deaths) == (1, 2)
-    index.write_in_flight([])  # an orderly end
+    index.suspected.write([])  # an orderly end
     index, one, two = next_runner()
     assert (one.trouble.deaths, two.trouble.deaths) == (1, 2)
-    index.outlived(one)  # a runner did not die of it
+    index.suspected.outlived(one)  # a runner did not die of it
     for deaths in range(3, DEATHS + 1):
-        index.write_in_flight([two])
+        index.suspected.write([two])
         index, one, two = next_runner()
         assert (one.trouble.deaths, two.trouble.deaths) == (0, deaths)
 
@@ -138,9 +138,9 @@ def test_whom_a_message_was_sent_to_outlives_a_disk_that_did_not_take_it(host: H
 def test_what_is_in_hand_is_overwritten_in_place(host: Host) -> None:
     """Shorter after longer; one file, however often it is written."""
     index = messages(host, IDS[:3])
-    index.write_in_flight(list(index))
+    index.suspected.write(list(index))
     before = (host.spool / "in-flight").stat().st_ino
-    index.write_in_flight(message for message in index if message.id == IDS[0])
+    index.suspected.write(message for message in index if message.id == IDS[0])
     assert (host.spool / "in-flight").read_text() == f"{IDS[0]} 0\n"
     assert (host.spool / "in-flight").stat().st_ino == before
 
@@ -175,19 +175,19 @@ def test_the_first_mail_does_not_wait_for_the_others_to_be_read(host: Host) -> N
 def test_a_record_goes_with_its_file_and_the_counts_with_it(host: Host) -> None:
     """Nothing is remembered of what is gone; each change of state is counted."""
     index = messages(host, IDS[:4])
-    assert index.states["queued"] == 4
+    assert index.tally.states["queued"] == 4
     one, two, three, four = sorted(index, key=lambda message: message.id)
     index.happened(one, Event(1.0, "attempt", "held", "no"))
     index.happened(two, Event(1.0, "attempt", "deferred", "busy"))
     index.sent(three)
-    assert {state: count for state, count in index.states.items() if count} == {"held": 1, "deferred": 1, "queued": 1}
+    assert {state: count for state, count in index.tally.states.items() if count} == {"held": 1, "deferred": 1, "queued": 1}
     for message in (one, two, four):
         (host.spool / "queue" / message.id).unlink()
     index.scan()
     assert [message.id for message in index] == [three.id]
     (host.spool / "queue" / three.id).unlink()
     index.scan()
-    assert len(index) == index.ready() == sum(index.states.values()) == 0
+    assert len(index) == index.ready() == sum(index.tally.states.values()) == 0
 
 
 def test_a_message_whose_time_changed_counts_once(host: Host) -> None:

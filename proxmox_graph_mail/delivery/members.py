@@ -1,0 +1,45 @@
+"""A digest that Graph has: its members are said to be sent, and leave the queue with it."""
+
+from dataclasses import replace
+
+from proxmox_graph_mail import log
+from proxmox_graph_mail.delivery.attempt import Delivery
+from proxmox_graph_mail.delivery.index import Index
+from proxmox_graph_mail.delivery.queued import Queued
+from proxmox_graph_mail.delivery.record import Record
+from proxmox_graph_mail.delivery.verdict import Verdict, log_line, recorded
+from proxmox_graph_mail.spool import digests, usage
+from proxmox_graph_mail.spool.store import Spool, arrival
+
+
+def tell(index: Index, record: Record | None, digest: Queued, delivery: Delivery, verdict: Verdict, now: float) -> None:
+    """What is true of a digest is true of each message that is in it."""
+    outcome = replace(verdict.outcome, reason=f"in digest {digest.id}")
+    for queue_id in digest.members:
+        member = index.gathered(queue_id)
+        if member is not None:
+            its = replace(delivery, arrived=arrival(queue_id), outcome=outcome)
+            one = replace(verdict, outcome=outcome, attempts=0, delay=max(now - its.arrived, 0.0))
+            log.line(log_line(queue_id, its, one))
+            if record is not None:
+                record.add(**recorded(queue_id, its, one, now))
+
+
+def remove(spool: Spool, index: Index, digest: Queued, now: float) -> None:
+    """A digest and its members, so that after a crash at any instant none of them is sent again. Raises SpoolError."""
+    digests.mark_sent(spool, digest.id)
+    for queue_id in digest.members:
+        member = index.gathered(queue_id)
+        if member is None:
+            continue  # an admin removed it
+        kept = queue_id in digest.trouble.kept
+        size = 0 if kept else spool.size(queue_id)
+        if kept:
+            spool.keep(queue_id, now)
+        else:
+            spool.remove(queue_id, durable=False)
+        usage.has_left(spool, member.uid, 1, size)
+        index.sent(member)
+        index.forget(member)
+    spool.remove(digest.id)
+    digests.finish(spool, digest.id)
