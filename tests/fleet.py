@@ -29,6 +29,7 @@ import httpx
 
 from proxmox_graph_mail.delivery.configuration import Configuration
 from proxmox_graph_mail.delivery.events import Events
+from proxmox_graph_mail.delivery.pace import ANY_PACE, Policy
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.delivery.runner import Runner
 from proxmox_graph_mail.delivery.surroundings import Surroundings
@@ -47,6 +48,7 @@ from proxmox_graph_mail.spool.store import Spool
 
 LATENCY = 0.35  # seconds that Exchange Online takes for a mail
 WINDOW, REQUESTS = 600.0, 10_000
+RATE, DAILY, DAY = 30, 10_000, 86400.0
 BEGIN = 2e9
 LIMIT_RATIO, LIMIT_REFUSED = 3.0, 6.0
 """What a thousand nodes may take: times the limit's time, and refusals a mail."""
@@ -145,9 +147,16 @@ class Happenings:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiter = Waiter()
+        self._told: set[str] = set()
+
+    def tell(self, queue_id: str) -> None:
+        """A message was submitted."""
+        self._told.add(queue_id)
+        self.notify()
 
     def news(self) -> tuple[bool, set[str]]:
-        return False, set()
+        told, self._told = self._told, set()
+        return False, told
 
     def urged(self) -> bool:
         return False
@@ -187,6 +196,30 @@ class NodeThrottle(Throttle):
         self._time.sleep(max(seconds, self.remaining()))
 
 
+class Outbox:
+    """What Exchange Online does after Graph's 202: 30 messages a minute in order of arrival, 10,000 recipients in 24 hours, and a
+    report of non-delivery for what is more ("Exchange Online limits", sending limits)."""
+
+    def __init__(self) -> None:
+        self.inbox: list[tuple[str, float]] = []
+        """Subjects, and when each was there."""
+        self.bounced: list[str] = []
+        self._released: deque[float] = deque(maxlen=RATE)
+        self._recipients: deque[tuple[float, int]] = deque()
+
+    def take(self, subject: str, recipients: int, now: float) -> None:
+        """Graph said 202."""
+        while self._recipients and self._recipients[0][0] <= now - DAY:
+            self._recipients.popleft()
+        if sum(count for _, count in self._recipients) + recipients > DAILY:
+            self.bounced.append(subject)
+            return
+        self._recipients.append((now, recipients))
+        when = max(now, self._released[0] + 60) if len(self._released) == RATE else now
+        self._released.append(when)
+        self.inbox.append((subject, when))
+
+
 class Mailbox:
     """The limits of one app and mailbox. `down` until so many seconds after the beginning: every request is refused, with 503."""
 
@@ -199,6 +232,8 @@ class Mailbox:
         self._window: deque[float] = deque()
         self.requests = self.refused = 0
         self.taken: Counter[str] = Counter()
+        self.messages: list[dict[str, Any]] = []
+        self.outbox = Outbox()
         self.last = BEGIN
 
     def request(self, _method: str, _url: str, *, content: bytes | None = None, **_: object) -> Answer:
@@ -215,7 +250,11 @@ class Mailbox:
         self._on_the_way += 1
         self._clock.sleep(LATENCY)
         self._on_the_way -= 1
-        self.taken[json.loads(content or b"")["message"]["subject"]] += 1
+        message = json.loads(content or b"")["message"]
+        self.taken[message["subject"]] += 1
+        self.messages.append(message)
+        kinds = ("toRecipients", "ccRecipients", "bccRecipients")
+        self.outbox.take(message["subject"], sum(len(message.get(kind, ())) for kind in kinds), self._clock.now)
         self.last = self._clock.now
         return Answer(202, httpx.Headers(), b"")
 
@@ -289,17 +328,34 @@ def after(clock: Clock, seconds: float, run: Callable[[], None]) -> None:
     run()
 
 
-def node(spool: Spool, clock: Clock, mailbox: Mailbox, chance: random.Random) -> Callable[[], None]:
+def submit(spool: Spool, when: float, content: bytes, *, uid: int = 0, body: str = "") -> str:
+    """A message in the queue as if it had been submitted then; its queue ID."""
+    submit.number += 1  # type: ignore[attr-defined]
+    queue_id = f"{int(when * 1e6):013X}{submit.number % 0xFFFFF:05X}"  # type: ignore[attr-defined]
+    line = Envelope(sender="root", recipients=("a@example.com",), uid=uid, arrived=when, body=body).encode()
+    path = Path(spool.queue) / queue_id
+    path.write_bytes(line + content)
+    os.utime(path, (0, 0))
+    return queue_id
+
+
+submit.number = 0  # type: ignore[attr-defined]
+
+
+def node(
+    spool: Spool, clock: Clock, mailbox: Mailbox, chance: random.Random, policy: Policy = ANY_PACE, happenings: Happenings | None = None,
+    idle: float = 1.0,
+) -> Callable[[], None]:  # fmt: skip
     """One node's queue runner, from its start until its queue is empty."""
     graph = Graph(cast(Wire, mailbox), cast(TokenCache, Tokens()), "https://graph", NodeThrottle(clock), clock=lambda: clock.now)
     book = AddressBook(Host(name="pve", fqdn="pve.example.com", names=frozenset(["pve"])), Aliases({}), (), "pve@example.com")
-    relay = Relay(SendingMailbox(graph, "pve@example.com", Permissions(None, "")), "pve@example.com", book)
+    relay = Relay(SendingMailbox(graph, "pve@example.com", Permissions(None, "")), "pve@example.com", book, policy=policy)
     world = Surroundings(
         clock=lambda: clock.now, monotonic=lambda: clock.now, rng=chance.random, senders=lambda _: Senders(clock)
     )
     configuration = Configuration(lambda: (relay, 432_000.0, lambda: None), dict)
-    runner = Runner(spool, configuration, cast(Events, Happenings(clock)), threading.Event(), world)
-    return lambda: cast(None, runner.run(idle=1.0))
+    runner = Runner(spool, configuration, cast(Events, happenings or Happenings(clock)), threading.Event(), world)
+    return lambda: cast(None, runner.run(idle=idle))
 
 
 SCENARIOS = [

@@ -19,14 +19,14 @@ from proxmox_graph_mail.admin.log import history
 from proxmox_graph_mail.admin.privileges import become_service_user
 from proxmox_graph_mail.admin.run import serve
 from proxmox_graph_mail.admin.screen import local, put
-from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, FileError, UsageError
+from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataError, FileError, MailError, UsageError
 from proxmox_graph_mail.graph.codes import GRAPH
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.rfc822.header import fields
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT
 from proxmox_graph_mail.spool.lock import lock as take_lock
-from proxmox_graph_mail.spool.store import Spool, is_id
+from proxmox_graph_mail.spool.store import AT_ONCE, NOW, Spool, is_id
 from proxmox_graph_mail.spool.wake import wake, wake_or_pass
 from proxmox_graph_mail.spool.watch import Watch, outcome_of
 from proxmox_graph_mail.submission import mailq
@@ -98,7 +98,12 @@ def _advice(state: str, queue_id: str, code: str) -> str:
 
 
 @app.command()
-def flush() -> None:
+def flush(
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="At whatever pace Graph takes, and each mail by itself: what is too fast for "
+                           "Exchange then waits there, in order of arrival.")
+    ] = False,
+) -> None:  # fmt: skip
     """Try everything in the queue now, due or not, and wait for it. Exit 0: nothing is left; 75: some remain; 69: some failed.
 
     Example: proxmox-graph-mail queue flush
@@ -113,7 +118,7 @@ def flush() -> None:
     since = time.time()
     for queue_id in ids:
         spool.defer(queue_id, 0)
-    spool.urge()
+    spool.urge(AT_ONCE if at_once else NOW)
     with _progress(len(ids)) as on_progress:
         _try_all(spool, ids, since, on_progress)
     outcomes = [outcome_of(spool, queue_id, since) for queue_id in ids]
@@ -156,7 +161,7 @@ def remove(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
     Example: proxmox-graph-mail queue remove 0656A4B0C1E1290FA3
     """
     spool = _spool(change=True)
-    chosen = _chosen(spool, ids)
+    chosen = _with_members(spool, _chosen(spool, ids))
     if not chosen:
         print("Nothing to remove")
         return
@@ -258,6 +263,15 @@ def _chosen(spool: Spool, ids: list[str]) -> list[str]:
         if queue_id not in known:
             raise DataError(f"{printable(queue_id)}: no such message; proxmox-graph-mail queue list shows them")
     return list(dict.fromkeys(ids))
+
+
+def _with_members(spool: Spool, ids: list[str]) -> list[str]:
+    """A digest goes with the messages that are in it, which go first: else they would be sent by themselves."""
+    found = []
+    for queue_id in ids:
+        with contextlib.suppress(MailError, OSError):
+            found += [one for one in spool.envelope(queue_id)[0].members if spool.due(one) is not None]
+    return list(dict.fromkeys((*found, *ids)))
 
 
 def _is_failed(spool: Spool, queue_id: str) -> bool:

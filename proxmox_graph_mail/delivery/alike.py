@@ -12,7 +12,7 @@ from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.message.charset import raw_header, unfolded
 from proxmox_graph_mail.rfc822.header import section_end, start_of_message
-from proxmox_graph_mail.spool.envelope import Envelope, decode, uid_of
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode, uid_of
 from proxmox_graph_mail.spool.lane import Lane, lane_of
 from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Spool
@@ -33,6 +33,8 @@ def look_into(spool: Spool, message: Queued, service: int) -> None:
     """Read a message's beginning; what cannot be read is seen when it is tried. `service` is the service user's uid."""
     try:
         beginning = read_beginning(f"{spool.queue}/{message.id}", BEGINNING)
+        if b"\n" not in beginning:  # many recipients, or a digest's members
+            beginning = read_beginning(f"{spool.queue}/{message.id}", LINE_LIMIT + BEGINNING)
     except (SpoolError, OSError):
         return  # damaged, or gone meanwhile
     line, _, data = beginning.partition(b"\n")

@@ -62,7 +62,7 @@ class Index:
         """What waits for a reason that concerns all."""
         self._released = False
         self._tried: set[str] = set()  # what is new to the index, and has a journal
-        self._scans = 0
+        self._scans = self._claims_seen = 0
         self._next_scan = 0.0
 
     def __iter__(self) -> Iterator[Queued]:
@@ -133,7 +133,7 @@ class Index:
         return self.tally.ready(lane) > 0
 
     def waiting(self) -> list[Lane]:
-        """The lanes that have messages which could be tried now."""
+        """The lanes with messages that could be tried now."""
         return [lane for lane in Lane if self.has_ready(lane)]
 
     def take(
@@ -183,11 +183,15 @@ class Index:
     def let_go(self, queue_id: str) -> None:
         """A member of a digest goes by itself after all."""
         self.claimed.pop(queue_id, None)
-        message = self._messages.get(queue_id)
-        if message is not None:
+        if (message := self._messages.get(queue_id)) is not None:
             message.in_trouble().alone = True
             if message.place is Place.GATHERED:
                 self._ready(message)
+
+    def left_alone(self) -> list[str]:
+        """Members whose digest is not there any more; asked once for each scan."""
+        seen, self._claims_seen, here = self._claims_seen == self._scans, self._scans, self._messages
+        return [] if seen else [one for one, digest in self.claimed.items() if one in here and digest not in here]
 
     def gathered(self, queue_id: str) -> Queued | None:
         """A message, if it is there and gathered."""
@@ -281,9 +285,8 @@ class Index:
     def _taken(self, queue_id: str | None) -> Queued | None:
         if queue_id is None:
             return None
-        message = self._messages[queue_id]
-        self._move(message, Place.IN_HAND)
-        return message
+        self._move(self._messages[queue_id], Place.IN_HAND)
+        return self._messages[queue_id]
 
     def _move(self, message: Queued, place: Place) -> None:
         if message.id in self._messages:

@@ -70,6 +70,8 @@ class Newcomers:
         for digest in self._index.removed_digests:
             self.dissolve(digest)
         self._index.removed_digests.clear()
+        for queue_id in self._index.left_alone():
+            self._index.let_go(queue_id)
         for group in self._fold.due(now, everything=everything):
             members = [message for message in group if self._index.gathered(message.id) is message]
             if len(members) < 2 or self._fold.rule is None:

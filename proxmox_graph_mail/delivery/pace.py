@@ -8,6 +8,7 @@ that much less, and takes a token of both; so has a user's mail that calls itsel
 the ledger (spool/ledger.py): near the limit users' mail waits, at the limit all but alarms.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from proxmox_graph_mail.spool.lane import Lane
 from proxmox_graph_mail.spool.ledger import Ledger
 
 KEPT = 5  # messages a minute that are alarms' alone; at most half of the rate
+ROUNDING = 1e-4  # of a token
 STARVED = 900.0  # seconds after which a lane goes first that had no turn
 NEAR, SAID = 0.9, 0.8  # of the recipients in 24 hours: from where users' mail waits, and from where it is said
 WRITE_PAUSE = 1.0  # seconds between two writes of the ledger
@@ -49,8 +51,8 @@ class Bucket:
         self._at = now
 
     def wait(self) -> float:
-        """Seconds until there is one."""
-        return max(1 - self.level, 0.0) * 60 / self.rate if self.rate else float("inf")
+        """Seconds until there is one; none for what only rounding lacks."""
+        return (1 - self.level) * 60 / self.rate if self.level < 1 - ROUNDING else 0.0
 
 
 class Pace:
@@ -62,6 +64,7 @@ class Pace:
         self._policy = Policy()
         self._buckets: tuple[Bucket, Bucket, Bucket] | None = None
         self._served: dict[Lane, float] = {}
+        self._on_the_way: Counter[int] = Counter()  # messages, by whose they are; each is to one recipient at least
         self._dirty = False
         self._written = 0.0
         self.off = False
@@ -76,7 +79,7 @@ class Pace:
     def _made(self, rate: int) -> tuple[Bucket, Bucket, Bucket]:
         kept = min(KEPT, rate // 2)
         rates, now = (float(rate), float(rate - kept), float(max(kept, 1))), self._clock()
-        at, *levels = self.ledger.pace if len(self.ledger.pace) == 4 and self.ledger.pace[0] <= now else (now, *rates)
+        at, *levels = self.ledger.pace if len(self.ledger.pace) == 4 and self.ledger.pace[0] <= now + 60 else (now, *rates)
         made = [Bucket(rate, level, at) for rate, level in zip(rates, levels, strict=True)]
         return made[0], made[1], made[2]
 
@@ -88,15 +91,17 @@ class Pace:
         starved = [lane for lane in Lane if now - self._served.get(lane, now) > STARVED]
         return [lane for lane in dict.fromkeys((*starved, *Lane)) if self._refusal(lane, now) is None]
 
-    def took(self, lane: Lane, now: float) -> None:
-        """A message of this lane is on its way."""
+    def took(self, lane: Lane, uid: int, now: float) -> None:
+        """A message of this lane, and of this user, is on its way."""
         self._served[lane] = now
+        self._on_the_way[uid] += 1
         for bucket in self._of(lane):
             bucket.level -= 1
         self._dirty = True
 
     def settled(self, lane: Lane, uid: int, newly: int, status: Status, now: float) -> None:
         """So many more have a mail of this user. What was certainly not sent took nothing of the mailbox's rate."""
+        self._on_the_way[uid] -= 1
         if newly:
             self.ledger.add(uid, newly, now)
             self._dirty = True
@@ -107,7 +112,7 @@ class Pace:
     def over(self, uid: int, now: float) -> bool:
         """Has this user's mail gone to as many as it may?"""
         limit = self._policy.user_daily
-        return bool(limit) and not self.off and self.ledger.total(now, uid) >= limit
+        return bool(limit) and not self.off and self.ledger.total(now, uid) + self._on_the_way[uid] >= limit
 
     def token_wait(self, now: float, waiting: list[Lane]) -> float | None:
         """Seconds until one of these lanes may go for its tokens' sake; None if it is not tokens that they wait for."""
@@ -154,7 +159,7 @@ class Pace:
         if not daily or self.off or lane.number == 1:
             return None
         limit = daily * NEAR if lane is Lane.USER else daily
-        if (total := self.ledger.total(now)) < limit:
+        if (total := self.ledger.total(now)) + self._on_the_way.total() < limit:
             return None
         whose = "; users' mail waits, so that root's goes on" if total < daily else ""
         return self.ledger.below(int(limit), now), f"{total} of the mailbox's {daily} recipients in 24 hours are used{whose}"

@@ -59,6 +59,7 @@ class Runner:
         self._fold = Fold(self._pace.ledger)
         self._newcomers = Newcomers(spool, self._index, self._settlement, configuration, self._fold)
         self._hurry = self._once = False  # what is gathered goes now
+        self._all_wait = False  # whatever is ready waits for a limit
         self._mended = False  # the settings are not those of the first reading, or an admin says that something was mended
 
     @property
@@ -192,7 +193,7 @@ class Runner:
         """Is there more to be done at once?"""
         if self._index.reading() or self._index.newly_ready or self._index.removed_digests:
             return True
-        return self._blocked(now) is None and self._index.ready() > 0 and may_go(self._index, self._pace, now)
+        return self._blocked(now) is None and not self._all_wait and may_go(self._index, self._pace, now)
 
     def _settled_in(self) -> bool:
         """Is everything read that is there, and looked at?"""
@@ -242,7 +243,7 @@ class Runner:
         if self._settled_in():
             self._newcomers.make_digests(now, everything=self._hurry or self._once)
         relay = self._configuration.relay
-        flying, suspension = self._in_flight.values(), self._settlement.suspension
+        flying, suspension, self._all_wait = self._in_flight.values(), self._settlement.suspension, False
         while relay is not None and (message := choose(self._index, flying, suspension, self._pace, now)) is not None:
             decision = self._newcomers.root_part(message, now)
             if decision.part in IN_PARTS:
@@ -253,9 +254,10 @@ class Runner:
                 self._settlement.settle(message, Delivery(Outcome(Status.HELD, reason, "Deadly")))
             else:
                 self._send(message, replace(relay, book=decision.book(relay.book)), senders)
+        self._all_wait = not self._in_flight
 
     def _send(self, message: Queued, relay: Relay, senders: Executor) -> None:
-        self._pace.took(message.lane, self._clock())
+        self._pace.took(message.lane, message.uid, self._clock())
         if probing := self._settlement.suspension.probing:
             self._settlement.suspension.probed.append(message.id)
         relay.mailbox.be_patient(patient=not probing)

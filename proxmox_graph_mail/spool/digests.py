@@ -76,6 +76,8 @@ def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     for name in names:
         queue_id = name.removesuffix(".sent")
         if not is_id(queue_id):
+            if is_id(name[1:]):
+                dissolve(spool, name)  # a killed runner's: nobody else writes here
             continue
         try:
             line = read_beginning(f"{directory}/{name}", LINE_LIMIT).partition(b"\n")[0]

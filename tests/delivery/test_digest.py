@@ -1,0 +1,171 @@
+"""A digest from its making to its end, by the real programs: nothing is lost and nothing goes twice, whatever happens between."""
+
+import base64
+import io
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.programs import PATIENCE, TREE, Host, Sandbox, eventually, subjects
+
+KILLER = str(TREE / "tests" / "killer.py")
+
+
+@pytest.fixture
+def folding(online: Host, sandbox: Sandbox) -> Host:
+    online.settle(sandbox.settings(DIGEST="2,60,15"))
+    return online
+
+
+def storm(host: Host, count: int = 6, name: str = "job", begin: int = 0) -> None:
+    for number in range(begin, count):
+        mail = f"Subject: Cron <root@pve1> {name} {number}\n\ncommon line\ndisk {chr(97 + number)} is slow\n".encode()
+        assert host.sendmail("-odq", "root", stdin=mail).returncode == 0
+
+
+def begun(host: Host, count: int = 6) -> None:
+    """Two that went as they are, and the others in the queue: they are to be one mail."""
+    storm(host, 2)
+    assert host.admin("run", "--once").returncode == 0
+    storm(host, count, begin=2)
+
+
+def texts(mail: dict[str, Any]) -> str:
+    """The page, and the originals in the archive."""
+    found = [mail["message"]["body"]["content"]]
+    for file in mail["message"].get("attachments", ()):
+        if file["name"] == "mails.zip":
+            packed = zipfile.ZipFile(io.BytesIO(base64.b64decode(file["contentBytes"])))
+            found += [packed.read(name).decode() for name in packed.namelist()]
+    return "\n".join(found)
+
+
+def times(sandbox: Sandbox, count: int = 6) -> list[int]:
+    """In how many different mails each original arrived: as a mail of its own, or in an archive."""
+    return [
+        sum(
+            f"disk {chr(97 + number)} is slow\n" in texts(mail)
+            for mail in {mail["message"]["internetMessageId"]: mail for mail in sandbox.accepted()}.values()
+            if not mail["message"]["subject"].startswith("[") or f" {number}\n\n" in texts(mail)
+        )
+        for number in range(count)
+    ]
+
+
+def test_one_mail_for_many(folding: Host, sandbox: Sandbox) -> None:
+    """Two as they are, then one: what differed, the last in full, all attached; each is sent by the log and the record."""
+    begun(folding)
+    ids = folding.queue()
+    assert folding.admin("run", "--once").returncode == 0
+    assert subjects(sandbox.accepted())[2:] == ["[4 more] Cron <root@pve1> job 5"]
+    digest = sandbox.accepted()[2]["message"]
+    page = digest["body"]["content"]
+    assert "4 more mails like those before were sent on " in page
+    assert page.count("common line") == 1
+    assert [f"disk {letter} is slow" in page for letter in "abcdef"] == [False, False, False, False, False, True]
+    assert [f"job {number}" in page for number in (2, 3, 4, 5)] == [True] * 4
+    assert {"name": "X-Digest", "value": "4 mails, gathered by proxmox-graph-mail"} in digest["internetMessageHeaders"]
+    assert times(sandbox) == [1] * 6
+    assert (folding.queue(), folding.failed()) == ([], [])
+    assert list((folding.spool / "digests").iterdir()) == []
+    lines = folding.syslog.read()
+    for queue_id in ids:
+        assert any(f"{queue_id}: " in line and "status=sent" in line and "in digest" in line for line in lines)
+        shown = folding.admin("queue", "show", queue_id).stdout
+        assert "in digest" in shown
+
+
+def test_the_runner_killed_at_every_step_of_a_digest_loses_nothing(folding: Host, sandbox: Sandbox) -> None:
+    """SIGKILL before each of its changes; the next one sends what is left, and a digest that Graph has is not sent again unless the
+    answer was lost."""
+    killed = None
+    for fatal in range(1, 400, 3):
+        sandbox.control(forget=True)
+        storm(folding, name=f"run {'x' * fatal}")
+        command = [sys.executable, "-I", KILLER, str(fatal), str(TREE / "proxmox_graph_mail" / "admin" / "__main__.py")]
+        killed = subprocess.run([*command, "run", "--once"], env=folding.env, capture_output=True, check=False, timeout=PATIENCE)
+        assert b"Traceback" not in killed.stderr, killed.stderr.decode()
+        if killed.returncode != -9:
+            break
+        folding.make_due()
+        done = folding.admin("run", "--once")
+        assert done.returncode == 0, (fatal, done.stderr)
+        assert folding.queue() == []
+        assert list((folding.spool / "digests").iterdir()) == []
+        assert times(sandbox) == [1] * 6, fatal
+        again = Counter(mail["message"]["internetMessageId"] for mail in sandbox.accepted())
+        assert max(again.values()) <= 2, fatal
+    assert killed is not None
+    assert killed.returncode == 0
+
+
+def test_after_an_unclear_answer_it_is_the_same_digest(folding: Host, sandbox: Sandbox) -> None:
+    """The same Message-ID and the same members, though others like them came meanwhile."""
+    begun(folding)
+    sandbox.faults({"on": "sendMail", "do": "status_after", "status": 504, "code": "UnknownError"})
+    assert folding.admin("run", "--once").returncode == 75
+    storm(folding, 7, begin=6)
+    folding.make_due()
+    assert folding.admin("run", "--once").returncode == 0
+    first, again = [mail["message"] for mail in sandbox.accepted() if mail["message"]["subject"].startswith("[4 more]")]
+    assert first["internetMessageId"] == again["internetMessageId"]
+    assert first["attachments"] == again["attachments"]
+    assert folding.queue() == []
+
+
+def test_a_member_that_an_admin_removes_is_left_out(folding: Host, sandbox: Sandbox) -> None:
+    """Until it is sent; and a digest that is removed takes its members with it."""
+    begun(folding)
+    fourth = folding.queue()[1]
+    sandbox.faults({"on": "sendMail", "status": 503, "times": 100})
+    assert folding.admin("run", "--once").returncode == 75
+    assert folding.admin("queue", "remove", fourth, "--yes").returncode == 0
+    sandbox.faults()
+    folding.make_due()
+    assert folding.admin("run", "--once").returncode == 0
+    assert subjects(sandbox.accepted())[2:] == ["[3 more] Cron <root@pve1> job 5"]
+    assert times(sandbox) == [1, 1, 1, 0, 1, 1]
+
+
+def test_if_the_digest_fails_its_members_go_one_by_one(folding: Host, sandbox: Sandbox) -> None:
+    """Whatever Graph has against it."""
+    begun(folding)
+    sandbox.faults({"on": "sendMail", "status": 400, "code": "ErrorMimeContentInvalid"})
+    assert folding.admin("run", "--once").returncode == 0
+    assert sorted(subjects(sandbox.accepted())) == [f"Cron <root@pve1> job {number}" for number in range(6)]
+    assert (folding.queue(), folding.failed()) == ([], [])
+    assert any("its members go one by one" in line for line in folding.syslog.read())
+
+
+def test_what_is_too_large_is_kept_beside_it(folding: Host, sandbox: Sandbox) -> None:
+    """And the digest says so."""
+    begun(folding, 3)
+    noise = base64.b64encode(bytes(range(256)) * 14_000)
+    assert folding.sendmail("-odq", "root", stdin=b"Subject: Cron <root@pve1> job 3\n\n" + noise).returncode == 0
+    large = folding.queue()[1]
+    assert folding.admin("run", "--once").returncode == 0
+    digest = next(mail for mail in sandbox.accepted() if mail["message"]["subject"].startswith("[2 more]"))
+    assert f"queue save {large} FILE" in digest["message"]["body"]["content"]
+    assert (folding.spool / "kept" / large).exists()
+
+
+def test_a_running_runner_gathers_and_flush_does_not_wait(folding: Host, sandbox: Sandbox) -> None:
+    """What is gathered is queued, and the list says why; `flush` sends it at once, as one; `flush --at-once` each by itself."""
+    with folding.runner():
+        for word in ("", "--at-once"):
+            sandbox.control(forget=True)
+            storm(folding, name=f"flush {word} x")
+            for queue_id in folding.queue():
+                with (folding.run_directory / "wake").open("wb") as fifo:
+                    fifo.write(f"{queue_id}\n".encode())
+            eventually(
+                lambda: len(sandbox.accepted()) == 2 and len([1 for row in folding.rows() if "gathered" in row["reason"]]) == 4,
+                "four are gathered",
+            )
+            assert {row["state"] for row in folding.rows()} == {"queued"}
+            assert folding.admin("queue", "flush", *([word] if word else [])).returncode == 0
+            assert len(sandbox.accepted()) == (6 if word else 3)
