@@ -18,6 +18,7 @@ from typing import Any
 from proxmox_graph_mail import files, log, paths
 from proxmox_graph_mail.admin.connection import address_book, ends
 from proxmox_graph_mail.admin.screen import local
+from proxmox_graph_mail.admin.state import mailbox
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import SUBJECT_LIMIT, Record
 from proxmox_graph_mail.errors import MailError
@@ -95,11 +96,18 @@ class Duties:
         patience = {"failed": FAILED, "held": FAILED}
         rows = [row for row in listing if now - arrival(row["id"]) > patience.get(row["state"], WAITING)]
         outcomes = [row for row in self._record.read() if row["state"] in ("sent", "held")]
-        notes = [*_refused(self._spool, now), *_removed(said["expired"])]
+        near = mailbox(self._spool, now)["near"]
+        notes = [*_refused(self._spool, now), *_removed(said["expired"]), *([f"{near}."] if near else [])]
         if not (rows or notes) or (outcomes and outcomes[-1]["state"] == "held"):
             return {}  # while Graph refuses everything, a report would only wait with the rest
         host = this_host().name
-        title = f"{mailq.messages(len(rows))} not sent" if rows else "users' mail was refused or removed"
+        title = (
+            f"{mailq.messages(len(rows))} not sent"
+            if rows
+            else "users' mail was refused or removed"
+            if len(notes) > bool(near)
+            else "the mailbox's daily limit is near"
+        )
         self._submit(settings, f"{host}: {title}", "\n".join([*self._listed(rows, host, len(listing)), *notes, ""]))
         return {"report": today, "expired": []}
 

@@ -16,7 +16,7 @@ from proxmox_graph_mail.admin import rights
 from proxmox_graph_mail.admin.connection import Connection, address_book, credential_fault, credential_of, ends
 from proxmox_graph_mail.admin.finding import FAIL, OK, WARN, Finding
 from proxmox_graph_mail.admin.screen import local
-from proxmox_graph_mail.admin.state import STATES
+from proxmox_graph_mail.admin.state import STATES, mailbox
 from proxmox_graph_mail.admin.state import queue as counted
 from proxmox_graph_mail.delivery import credential_end
 from proxmox_graph_mail.delivery.record import Record
@@ -183,6 +183,12 @@ def queue() -> Iterator[Finding]:
         yield Finding("run", FAIL, f"{paths.run()} is missing: only root can submit mail", condition.RUN_REMEDY)
 
 
+def mailbox_use() -> Iterator[Finding]:
+    """Whether the mailbox may send any more today."""
+    if near := mailbox(Spool(), time.time())["near"]:
+        yield Finding("mailbox", WARN, near, "find out who sends so much: proxmox-graph-mail log")
+
+
 def last_success() -> Iterator[Finding]:
     """When Graph last took a mail."""
     times = [row["time"] for row in Record(Path(paths.state())).read() if row["state"] == "sent" and not row["relay"]]
@@ -243,7 +249,7 @@ def all_findings(*, offline: bool, not_as: str = "") -> Iterator[Finding]:
                 yield finding
             if FAIL in seen and look is not names:  # what comes next would only wait for the same (a proxy may know the names)
                 break
-    for always in (queue, last_success, host, migration):
+    for always in (queue, mailbox_use, last_success, host, migration):
         yield from _guarded(always.__name__, always())
 
 

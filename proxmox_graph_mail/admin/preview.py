@@ -12,6 +12,7 @@ import typer
 
 from proxmox_graph_mail.admin.connection import address_book
 from proxmox_graph_mail.delivery.attempt import prepared
+from proxmox_graph_mail.delivery.digest import compose
 from proxmox_graph_mail.errors import DataError, FileError
 from proxmox_graph_mail.files import open_plain
 from proxmox_graph_mail.graph.fitting import fit, fits, megabytes
@@ -25,6 +26,7 @@ from proxmox_graph_mail.message.recipients import LOCAL_ROOT, AddressBook
 from proxmox_graph_mail.rfc822.header import header_recipients
 from proxmox_graph_mail.settings import load_visible
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
+from proxmox_graph_mail.spool.lane import WORDS, lane_of
 from proxmox_graph_mail.spool.store import Spool, is_id
 from proxmox_graph_mail.submission import mailq
 
@@ -49,7 +51,8 @@ def preview(
     queue_id, envelope, data = _read(source, recipients or [])
     settings = load_visible()
     book = address_book(settings)
-    mail, people, circumstances = prepared(queue_id, envelope, data, book, settings.graph_sender, time.time())
+    content = _content(envelope, data, book)
+    mail, people, circumstances = prepared(queue_id, envelope, content, book, settings.graph_sender, time.time())
     many = min(len(people), RECIPIENT_LIMIT)
     fitted = fit(mail, REQUEST_LIMIT, many)
     message = graph_message(fitted.mail, people, circumstances, notes=fitted.notes)
@@ -67,15 +70,25 @@ def preview(
         # What turns text round, or ends a line, would make it look like another one.
         print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
         return
-    rows = [
-        *_summary(message),
-        *_reasons(envelope, book),
-        *(("skipped", f"{one} is not a mail address") for one in people.invalid),
-    ]
-    rows += [("form", _form(mail, settings.mail_format, len(data), many)), ("body", _body(mail)), *_attached(mail)]
-    rows += [("smaller", note) for note in fitted.notes] + [("repaired", defect) for defect in mail.defects]
+    rows = [*_summary(message), *_reasons(envelope, book)]
+    rows += [("skipped", f"{one} is not a mail address") for one in people.invalid]
+    rows += [("lane", _lane(envelope, data)), ("form", _form(mail, settings.mail_format, len(data), many)), ("body", _body(mail))]
+    rows += [*_attached(mail), *(("smaller", note) for note in fitted.notes), *(("repaired", one) for one in mail.defects)]
     for name, value in rows:
         print(printable(f"{name + ':':<12}{value}"))
+
+
+def _content(envelope: Envelope, data: bytes, book: AddressBook) -> bytes | Mail:
+    """What is sent: a digest is made of its members."""
+    made = compose(Spool(), envelope, book.host.name) if envelope.members else None
+    return data if made is None else made.mail
+
+
+def _lane(envelope: Envelope, data: bytes) -> str:
+    root = Spool().root
+    service = os.stat(root).st_uid if os.path.isdir(root) else os.geteuid()  # whoever owns the spool
+    lane, why = lane_of(envelope, data[: 64 << 10].partition(b"\n\n")[0], service)
+    return f"{lane.number}, {WORDS[lane]}: {why}"
 
 
 def _reasons(envelope: Envelope, book: AddressBook) -> Iterator[tuple[str, str]]:

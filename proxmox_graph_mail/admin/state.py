@@ -8,14 +8,17 @@ from typing import Any
 
 from proxmox_graph_mail import __version__, paths
 from proxmox_graph_mail.admin.privileges import refresh_facts
+from proxmox_graph_mail.admin.screen import local
 from proxmox_graph_mail.admin.summary import settings_summary
 from proxmox_graph_mail.delivery.alarm import raised
+from proxmox_graph_mail.delivery.pace import SAID
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.errors import PrivilegeError
-from proxmox_graph_mail.host import this_host
+from proxmox_graph_mail.host import login_name, this_host
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.spool import condition, journal, suspended
 from proxmox_graph_mail.spool.journal import NEW
+from proxmox_graph_mail.spool.ledger import Ledger
 from proxmox_graph_mail.spool.store import Spool, arrival
 from proxmox_graph_mail.submission import mailq
 from proxmox_graph_mail.watch import alarm as watch_alarm
@@ -58,12 +61,28 @@ def state() -> dict[str, Any]:
             "state": runner.active if runner else None, "result": runner.result if runner else None,
             "text": runner.text if runner else None, "restarts": runner.restarts if runner else 0,
         },
+        "mailbox": mailbox(spool, now),
         "units": list(units.troubles(known_units).values()),
         "watch": {
             "alarm": watch_alarm.given() or None, "last_look": _stamp(watch_alarm.last_look()),
             "alive": _stamp(watch_alarm.alive()),
         },
     } | _settings()  # fmt: skip
+
+
+def mailbox(spool: Spool, now: float) -> dict[str, Any]:
+    """To how many recipients mail of this host went in the last 24 hours, whose it was, what the mailbox may have, and a sentence
+    where that is near."""
+    ledger = Ledger(spool.root)
+    total, users = ledger.total(now), [(login_name(uid), count) for uid, count in ledger.by_user(now)]
+    told = ""
+    if ledger.limit and total >= SAID * ledger.limit:
+        who = ", ".join(f"{name} {count}" for name, count in users[:5])
+        told = f"{total} of the mailbox's {ledger.limit} recipients in 24 hours are used: {who}"
+        if waits := next((reason for _, reason in ledger.waits.values() if "24 hours" in reason), ""):
+            until = min(until for until, reason in ledger.waits.values() if reason == waits)
+            told += f"; mail waits until {local(until)}" if until else "; mail waits"
+    return {"recipients": total, "limit": ledger.limit, "by_user": dict(users), "near": told}
 
 
 def queue(spool: Spool, now: float) -> tuple[Counter[str], Counter[tuple[str, str]], float]:

@@ -47,6 +47,7 @@ def rows(now: dict[str, Any]) -> list[tuple[str, str]]:
     cluster = f" of the cluster {now['cluster']}" if now["cluster"] else ""
     out = [("host", f"{now['host']}{cluster}, proxmox-graph-mail {now['version']}"), ("queue", f"{words}{oldest}")]
     out += [("", f"{row['messages']} {row['state']}: {row['reason']}") for row in now["reasons"][:5]]
+    out += [("mailbox", now["mailbox"]["near"])] if now["mailbox"]["near"] else []
     out += [("spool", fault) for fault in now["spool"]] + [("units", trouble) for trouble in now["units"]]
     if now["watch"]["alarm"]:
         out.append(("ALARM", now["watch"]["alarm"]))
@@ -101,6 +102,8 @@ def nagios_line(now: dict[str, Any]) -> tuple[int, str]:
     look(2, bool(queue["held"]), lambda: f"{queue['held']} held{_commonest_reason(now, 'held')}")
     look(2, days is not None and days <= EXPIRY_CRITICAL, lambda: f"the credential {when(days or 0)}")
     look(1, bool(queue["failed"]), lambda: f"{queue['failed']} failed{_commonest_reason(now, 'failed')}")
+    mailbox = now["mailbox"]
+    look(2 if mailbox["recipients"] >= mailbox["limit"] else 1, bool(mailbox["near"]), lambda: str(mailbox["near"]))
     look(1, queue["oldest"] > OLD, lambda: f"mail has waited for {duration(queue['oldest'])}")
     look(1, days is not None and EXPIRY_CRITICAL < days <= EXPIRY_WARNING, lambda: f"the credential {when(days or 0)}")
     level = max((level for level, _ in troubles), default=0)
@@ -127,6 +130,8 @@ def metrics(now: dict[str, Any]) -> str:
 
     queue, today, credential = now["queue"], now["today"], now["credential"]
     gauge("queue_messages", "Messages by state.", *((f'{{state="{name}"}}', queue[name]) for name in STATES))
+    gauge("recipients_24h", "Recipients of the last 24 hours.", ("", now["mailbox"]["recipients"]))
+    gauge("recipients_24h_limit", "What the mailbox may have; 0: any number.", ("", now["mailbox"]["limit"]))
     gauge("queue_oldest_seconds", "Age of the oldest message that waits.", ("", queue["oldest"]))
     gauge("today", "Outcomes since midnight.", *((f'{{outcome="{name}"}}', count) for name, count in today.items()))
     if now["last_success"]:

@@ -1,5 +1,6 @@
 """A digest that Graph has: its members are said to be sent, and leave the queue with it."""
 
+import contextlib
 from dataclasses import replace
 
 from proxmox_graph_mail import log
@@ -8,6 +9,7 @@ from proxmox_graph_mail.delivery.index import Index
 from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.verdict import Verdict, log_line, recorded
+from proxmox_graph_mail.errors import DataError
 from proxmox_graph_mail.spool import digests, usage
 from proxmox_graph_mail.spool.store import Spool, arrival
 
@@ -28,6 +30,7 @@ def tell(index: Index, record: Record | None, digest: Queued, delivery: Delivery
 def remove(spool: Spool, index: Index, digest: Queued, now: float) -> None:
     """A digest and its members, so that after a crash at any instant none of them is sent again. Raises SpoolError."""
     digests.mark_sent(spool, digest.id)
+    went = 0
     for queue_id in digest.members:
         member = index.gathered(queue_id)
         if member is None:
@@ -39,7 +42,11 @@ def remove(spool: Spool, index: Index, digest: Queued, now: float) -> None:
         else:
             spool.remove(queue_id, durable=False)
         usage.has_left(spool, member.uid, 1, size)
+        went += 1
         index.sent(member)
         index.forget(member)
+    if digest.uid > 0 and went > 1:
+        with contextlib.suppress(DataError, FileNotFoundError):
+            usage.gathered(spool, digest.uid, (went - 1) * len(spool.envelope(digest.id)[0].recipients), now)
     spool.remove(digest.id)
     digests.finish(spool, digest.id)

@@ -75,6 +75,7 @@ class Pace:
         if policy.rate != self._policy.rate or (policy.rate and self._buckets is None):
             self._buckets = self._made(policy.rate) if policy.rate else None
         self._policy = policy
+        self.ledger.limit = policy.daily
 
     def _made(self, rate: int) -> tuple[Bucket, Bucket, Bucket]:
         kept = min(KEPT, rate // 2)

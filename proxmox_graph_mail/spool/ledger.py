@@ -5,6 +5,7 @@
         waits LANE UNTIL REASON…   mail of this lane and those behind it waits, until then (seconds since 1970; 0: a moment)
         waited TIME                when the mailbox's pace last kept mail waiting
         alike NUMBER TIME TIME…    when mail that is alike was submitted lately (delivery/fold.py)
+        limit RECIPIENTS           what the settings say that the mailbox may have in 24 hours (0: any number)
         pace TIME LEVEL LEVEL LEVEL   the token buckets as they were (delivery/pace.py)
 
 The hours are whole ones: of the last 24 and the present one. Read by the receiver too, so: no JSON, nothing to import.
@@ -33,6 +34,7 @@ class Ledger:
         self.waits: dict[int, tuple[float, str]] = {}
         """Number of a lane → until when, and why."""
         self.waited = 0.0
+        self.limit = 0
         self.pace: tuple[float, ...] = ()
         self.alike: dict[int, list[float]] = {}
         self.gathered = False
@@ -77,7 +79,7 @@ class Ledger:
         self.hours = {key: count for key, count in self.hours.items() if last - DAY < key[0] <= last}
         lines = [f"{hour} {uid} {count}\n" for (hour, uid), count in self.hours.items()]
         lines += [f"waits {lane} {until:.0f} {reason}\n" for lane, (until, reason) in self.waits.items()]
-        lines.append(f"waited {self.waited:.0f}\n")
+        lines.append(f"waited {self.waited:.0f}\nlimit {self.limit}\n")
         often = [(number, times) for number, times in self.alike.items() if len(times) > 1 and times[-1] > now - HOUR]
         lines += [f"alike {number} {' '.join([f'{time:.3f}' for time in times])}\n" for number, times in often[-ALIKE:]]
         if self.pace:
@@ -108,6 +110,8 @@ class Ledger:
             self.waits[int(words[1])] = float(words[2]), " ".join(words[3:])
         elif words[0] == "waited":
             self.waited = float(words[1])
+        elif words[0] == "limit":
+            self.limit = int(words[1])
         elif words[0] == "alike":
             self.alike[int(words[1])] = sorted(_numbers(words[2:]))
         elif words[0] == "pace":

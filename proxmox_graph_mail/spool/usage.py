@@ -103,6 +103,15 @@ class Usage:
         self._recipients[hour] = self._recipients.get(hour, 0) + count
         self._write()
 
+    def credit(self, count: int, now: float) -> None:
+        """So many fewer have a mail, for a digest came in its place; the latest are credited first."""
+        self.recipients(now)
+        for hour in sorted(self._recipients, reverse=True):
+            less = min(count, self._recipients[hour])
+            self._recipients[hour] -= less
+            count -= less
+        self._write()
+
     def refuse(self, now: float) -> None:
         """A message was refused for the number of its recipients."""
         self.refused = int(now)
@@ -171,6 +180,16 @@ def has_left(spool: Spool, uid: int, messages: int, size: int) -> None:
             with Usage(spool, uid, wait=False) as usage:  # the queue runner waits for nobody
                 if usage.known:
                     usage.add(-messages, -blocks(size) if size else 0)
+        except SpoolError:
+            pass  # the count stays too high
+
+
+def gathered(spool: Spool, uid: int, recipients: int, now: float) -> None:
+    """Messages of a user to so many recipients went as part of another one. Root's are not counted."""
+    if uid > 0:
+        try:
+            with Usage(spool, uid, wait=False) as usage:
+                usage.credit(recipients, now)
         except SpoolError:
             pass  # the count stays too high
 

@@ -10,16 +10,19 @@ from proxmox_graph_mail.errors import EX_IOERR, EX_OK, DataError, PrivilegeError
 from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.spool import condition, journal, suspended
-from proxmox_graph_mail.spool.envelope import UID_WITHIN, Envelope, uid_of
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, UID_WITHIN, Envelope, decode, uid_of
+from proxmox_graph_mail.spool.lane import Lane, lane_of
+from proxmox_graph_mail.spool.ledger import Ledger
 from proxmox_graph_mail.spool.owner import owner_of
 from proxmox_graph_mail.spool.store import Entry, Spool, arrival
-from proxmox_graph_mail.spool.suspended import Suspended
+from proxmox_graph_mail.spool.usage import daily_recipients
 from proxmox_graph_mail.submission.streams import complain, write_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+HEADER = 16 << 10  # bytes of a message that are read for its lane
 LOOKED_AT = 10_000  # files of the queue, and of failed/, that are looked at for one user
 
 
@@ -61,7 +64,7 @@ def show(spool: Spool, *, as_json: bool) -> int:
 def of_user(spool: Spool, uid: int) -> "dict[str, Any]":
     """A user's own mail, as rows, and the number of other messages by state: what the receiver answers. Of a long queue the
     newest LOOKED_AT files are looked at, and the rest counts as others'."""
-    now, waits, owner = time.time(), suspended.read(spool), owner_of(uid)
+    now, waits, owner = time.time(), Waits(spool), owner_of(uid)
     rows: list[dict[str, Any]] = []
     others: dict[str, int] = {}
     for failed, entries in ((False, spool.scan()), (True, spool.scan_failed())):
@@ -80,20 +83,24 @@ def of_user(spool: Spool, uid: int) -> "dict[str, Any]":
 
 
 def listing(spool: Spool, *, before: float = float("inf"), limit: int | None = None) -> "list[dict[str, Any]]":
-    """Every message of queue/ and failed/ as an object of the contract: id, state, arrived, sender, recipients, …
+    """Every message of queue/ and failed/ as an object of the contract: id, state, lane, arrived, sender, recipients, … `place`
+    is its number among those that are queued.
 
     Times are RFC 3339 in UTC, sizes bytes of the message without its envelope. A damaged file is listed with what
     can be known of it. With `before` only those submitted until then, and with `limit` the oldest so many of each directory.
     """
     now = time.time()
-    rows = []
-    waits = suspended.read(spool)
+    rows: list[dict[str, Any]] = []
+    waits = Waits(spool)
     for failed, entries in ((False, spool.scan()), (True, spool.scan_failed())):
         for entry in [entry for entry in entries if arrival(entry.id) <= before][:limit]:
             try:
                 rows.append(_row(spool, entry, waits, failed=failed, now=now))
             except FileNotFoundError:
                 continue  # sent while we read
+    queued = sorted((row for row in rows if row["state"] == "queued"), key=lambda row: (row["lane"], row["id"]))
+    for place, row in enumerate(queued, 1):
+        row["place"] = place
     return rows
 
 
@@ -110,7 +117,8 @@ def table(rows: "list[dict[str, Any]]", others: "dict[str, int] | None" = None) 
         out.append(f"{row['id'] + marks.get(row['state'], ' '):<19} {row['size']:>8} {arrived:<20} {printable(row['sender'])}\n")
         if row["reason"]:
             again = f"; next attempt {_local(row['next_attempt'], ' %Z')}" if row["next_attempt"] else ""
-            out.append(f"{'':19} ({row['state']}: {printable(row['reason'])}{again})\n")
+            lane = f"; lane {row['lane']}, place {row['place']}" if row.get("place") else ""
+            out.append(f"{'':19} ({row['state']}: {printable(row['reason'])}{lane}{again})\n")
         out += [f"{'':49} {printable(recipient)}\n" for recipient in row["recipients"]]
         out.append("\n")
     counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in ("queued", "deferred", "held", "failed")]
@@ -134,18 +142,39 @@ def _local(rfc3339: str, zone: str = "") -> str:
     return time.strftime(f"%a %b %e %H:%M:%S{zone}", time.localtime(seconds(rfc3339)))
 
 
-def _row(spool: Spool, entry: Entry, waits: Suspended, *, failed: bool, now: float) -> "dict[str, Any]":
+class Waits:
+    """Why mail waits that nobody tried."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.suspended = suspended.read(spool)
+        self._ledger = Ledger(spool.root)
+        self._user_daily = daily_recipients(spool)
+
+    def reason(self, lane: Lane, uid: int, now: float) -> tuple[float, str]:
+        """Until when (0: a moment), and why; empty where nothing is known."""
+        if lane in (Lane.USER, Lane.USERS_ALARM) and 0 < self._user_daily <= self._ledger.total(now, owner_of(uid)):
+            return 0.0, f"mail of uid {uid} went to {self._user_daily} recipients in 24 hours (USER_DAILY_RECIPIENTS)"
+        return self._ledger.reason(lane.number, now) or (0.0, "")
+
+
+def _row(spool: Spool, entry: Entry, waits: Waits, *, failed: bool, now: float) -> "dict[str, Any]":
     past = journal.read(spool.failed if failed else spool.queue, entry.id)
-    reason = past.reason
+    reason, lane = past.reason, Lane.USER
     try:
-        envelope, skip = spool.envelope(entry.id, failed=failed)
+        with open(spool.open(entry.id, failed=failed), "rb") as file:
+            line = file.readline(LINE_LIMIT)
+            envelope, skip = decode(line), len(line)
+            lane, _ = lane_of(envelope, file.read(HEADER).partition(b"\n\n")[0], os.stat(spool.root).st_uid)
     except (DataError, SpoolError) as error:
         envelope, skip = Envelope(sender="?", recipients=(), uid=-1, arrived=0), 0
         reason = reason or f"damaged: {error}"
     state = "failed" if failed else journal.state_in_queue(past, entry.due)
     next_attempt = max(entry.due, now)
-    if not failed and waits.covers(entry.due, now):
-        state, reason, next_attempt = waits.state, waits.reason, max(waits.until, now)
+    if not failed and waits.suspended.covers(entry.due, now):
+        state, reason, next_attempt = waits.suspended.state, waits.suspended.reason, max(waits.suspended.until, now)
+    elif state == "queued" and not reason:
+        until, reason = waits.reason(lane, envelope.uid, now)
+        next_attempt = max(until, now)
     return {
         "id": entry.id,
         "state": state,
@@ -157,6 +186,8 @@ def _row(spool: Spool, entry: Entry, waits: Suspended, *, failed: bool, now: flo
         "attempts": past.attempts,
         "next_attempt": None if failed else stamp(next_attempt),
         "reason": reason,
+        "lane": lane.number,
+        "place": None,
     }
 
 

@@ -67,6 +67,7 @@ def test_settings_that_cannot_be_read_do_not_stop_status(online: Host) -> None:
 
 FINE: dict[str, Any] = {
     "queue": {"queued": 0, "deferred": 0, "held": 0, "failed": 0, "oldest": 0}, "reasons": [], "alarm": None, "last_success": None,
+    "mailbox": {"recipients": 3, "limit": 10_000, "by_user": {"root": 3}, "near": ""},
     "today": {"sent": 3, "failed": 0, "throttled": 0, "uncertain": 0}, "uncertain": 0,
     "service": {"state": "inactive", "text": "", "restarts": 0},
     "settings": {"error": None, "fault": None}, "spool": [], "units": [], "watch": {"alarm": None, "last_look": None, "alive": None},
@@ -92,6 +93,8 @@ FAILED = {"state": "failed", "reason": "no such recipient", "messages": 3}
         ({"queue": FINE["queue"] | {"deferred": 1, "oldest": 7300}}, 1, "mail has waited for 2 hours 1 minute"),
         ({"credential": FINE["credential"] | {"days": 20}}, 1, "the credential expires in 20 days"),
         ({"credential": FINE["credential"] | {"days": 3}}, 2, "the credential expires in 3 days"), ({"credential": None}, 0, "OK"),
+        ({"mailbox": FINE["mailbox"] | {"recipients": 8100, "near": "8100 of the mailbox's 10000"}}, 1, "8100 of the mailbox's 10000"),
+        ({"mailbox": FINE["mailbox"] | {"recipients": 10_000, "near": "10000 of the"}}, 2, "10000 of the"),
         ({"alarm": "the secret has expired"}, 2, "no mail is leaving this host: the secret has expired"),
     ],
 )  # fmt: skip
