@@ -295,7 +295,7 @@ class Sandbox:
     def reset(self) -> None:
         self.control(
             forget=True, faults=[], end_hangs=True, mailboxes=["pve@example.com"], roles=["Mail.Send"], scope=[], token_life=3599,
-            latency=0.01, secret=self.about["secret"], drafts=[], refused=[], mailbox_limit=35_000_000, request_limit=4_000_000, session_from=3_000_000,
+            latency=0.01, secret=self.about["secret"], drafts=[], refused=[], mailbox_limit=35_000_000, request_limit=4_000_000, clock=0.0, session_from=3_000_000,
         )  # fmt: skip
 
     def faults(self, *faults: dict[str, Any]) -> None:

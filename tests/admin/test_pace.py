@@ -62,7 +62,9 @@ def test_near_the_daily_limit_everybody_says_who_used_it(online: Host, sandbox: 
 def test_a_ledger_that_is_torn_costs_what_cannot_be_read(online: Host) -> None:
     """Never an exception, never a mail."""
     now = time.time()
-    (online.spool / "ledger").write_bytes(b"\xff\xfe 1\n%d 0 5\nwaits x\npace 1 2\nalike\nlimit\n%d 0\n" % (now // 3600, now // 3600))
+    (online.spool / "ledger").write_bytes(
+        b"\xff\xfe 1\n%d 0 5\nwaits x\npace 1 2\nalike\nlimit\n%d 0\n" % (now // 3600, now // 3600)
+    )
     assert Ledger(str(online.spool)).total(now) == 5
     online.sendmail("-odq", "root")
     assert online.admin("run", "--once").returncode == 0

@@ -169,3 +169,28 @@ def test_a_running_runner_gathers_and_flush_does_not_wait(folding: Host, sandbox
             assert {row["state"] for row in folding.rows()} == {"queued"}
             assert folding.admin("queue", "flush", *([word] if word else [])).returncode == 0
             assert len(sandbox.accepted()) == (6 if word else 3)
+
+
+def test_an_alarm_behind_450_mails_of_a_job_is_in_the_inbox_at_once(online: Host, sandbox: Sandbox) -> None:
+    """With the settings as they come: Exchange sends 30 a minute in order of arrival, and the alarm is among them."""
+    online.settle(sandbox.settings(MAILBOX_RATE="30", MAILBOX_DAILY_RECIPIENTS="10000", DIGEST="5,60,15"))
+    for number in range(450):
+        (online.spool / "queue" / f"{int(1e15) + number:013X}00000").write_bytes(
+            b'{"version":1,"arrived":1000000000.0,"uid":0,"sender":"root","recipients":["root"],"full_name":"","notify":""}\n'
+            b"Subject: Cron <root@pve1> job %d\n\nline %d of it\n" % (number, number)
+        )
+    assert online.sendmail("-odq", "root", stdin=b"Subject: FENCE: pve2\nImportance: high\n\nx\n").returncode == 0
+    assert online.admin("run", "--once").returncode == 0
+    assert "FENCE: pve2" in sandbox.control()["inbox"]
+    assert "FENCE: pve2" in subjects(sandbox.accepted())[:30]
+    text = "\n".join(texts(mail) for mail in sandbox.accepted())
+    assert [number for number in range(450) if f"line {number} of it\n" not in text] == []
+
+
+def test_what_is_too_fast_waits_at_exchange_and_what_is_too_much_bounces(online: Host, sandbox: Sandbox) -> None:
+    """The stand-in does what Exchange does after 202: 30 a minute, in order of arrival."""
+    for number in range(40):
+        online.sendmail("-odq", "root", stdin=b"Subject: report %d\n\nx\n" % number)
+    assert online.admin("run", "--once").returncode == 0
+    assert len(sandbox.control()["inbox"]) == 30
+    assert len(sandbox.control(clock=61.0)["inbox"]) == 40

@@ -113,6 +113,7 @@ def application(world: World) -> Starlette:
                     world.faults = [Fault(**fault) for fault in value]
                 elif key == "forget":
                     world.accepted.clear()
+                    world.outboxes.clear()
                     world.counts = type(world.counts)()
                 elif key == "revoke":
                     world.signing_key += "x"
@@ -136,6 +137,8 @@ def application(world: World) -> Starlette:
         return JSONResponse(
             {
                 "counts": asdict(world.counts), "accepted": [asdict(mail) for mail in world.accepted],
+                "inbox": [name for box in world.outboxes.values() for name, when in box.inbox if when <= world.now()],
+                "bounced": [name for box in world.outboxes.values() for name in box.bounced],
                 "faults_left": len(world.faults), "drafts_left": len(world.drafts), "keys": list(world.keys),
             }
         )  # fmt: skip

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.sandbox.outbox import Outbox
+
 TENANT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 TENANT_DOMAIN = "example.onmicrosoft.com"
 CLIENT = "5d8f6f0e-54c1-4b4c-8f0a-2b2f0a4bd4f1"
@@ -100,6 +102,8 @@ class World:
     request_limit: int = 4_000_000  # bytes of a request, or of what a proxy before Graph takes
     mailbox_limit: int = 35_000_000  # bytes of a message (MaxSendSize)
     accepted: list[Accepted] = field(default_factory=list)
+    outboxes: dict[str, Outbox] = field(default_factory=dict)  # by mailbox: what Exchange does after the 202
+    clock: float = 0.0  # seconds by which a test has moved the outboxes' clock on
     counts: Counts = field(default_factory=Counts)
     revoked: set[str] = field(default_factory=set)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,10 +122,17 @@ class World:
                 return fault
         return None
 
+    def now(self) -> float:
+        """By the clock that tests move."""
+        return time.time() + self.clock
+
     def accept(self, mailbox: str, body: dict[str, Any], request_id: str, client_request_id: str) -> None:
         """Keep a mail, in memory and on disk."""
         mail = Accepted(mailbox, body["message"], body.get("saveToSentItems", True), time.time(), request_id, client_request_id)
         self.accepted.append(mail)
+        kinds = ("toRecipients", "ccRecipients", "bccRecipients")
+        people = sum(len(mail.message.get(kind, ())) for kind in kinds) or 1
+        self.outboxes.setdefault(mailbox, Outbox()).take(str(mail.message.get("subject")), people, self.now())
         folder = self.folder / "accepted"
         folder.mkdir(exist_ok=True)
         name = f"{time.time_ns()}"  # it outlives a reset of the world
