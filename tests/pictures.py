@@ -1,6 +1,6 @@
 """How a text mail's HTML page looks: rendered by a browser without a screen, light and dark, on a desk and on a phone.
 
-`make pictures` writes them into dist/pictures, to be looked at, and docs/arrives.png, what README shows. Needs chromium, Debian's
+`make pictures` writes them into dist/pictures, to be looked at, and docs/arrives.png and docs/digest.png, what README shows. Needs chromium, Debian's
 package.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from proxmox_graph_mail.delivery.attempt import prepared
+from proxmox_graph_mail.delivery.digest import compose
 from proxmox_graph_mail.graph.message import Circumstances, graph_message
 from proxmox_graph_mail.graph.page import text_page
 from proxmox_graph_mail.host import Host
@@ -22,6 +23,8 @@ from proxmox_graph_mail.message.mail import Mail
 from proxmox_graph_mail.message.parse import parse
 from proxmox_graph_mail.message.recipients import AddressBook, Recipients
 from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.store import Spool
+from tests.fleet import submit
 from tests.programs import TREE
 
 ZFS = """\
@@ -130,14 +133,34 @@ HOST = Host(name="pve1", fqdn="pve1.example.com", names=frozenset(["pve1", "pve1
 SENDER, READER_ADDRESS = "pve@example.com", "admin@example.com"
 
 
-def prepared_here(data: bytes) -> tuple[Mail, Recipients, Circumstances]:
+def digest() -> str:
+    """What comes of a cron job that failed every minute of a quarter of an hour, as a mail program shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(folder)
+        spool.create()
+        subject = "Cron <root@pve1> /usr/local/bin/check-replica"
+        ids = [
+            submit(
+                spool, 1795000000.0 + 60 * minute,
+                f"From: root (Cron Daemon)\nTo: root\nSubject: {subject}\n\nreplica tank/vm: behind by {40 + 3 * minute} snapshots\n"
+                "see /var/log/replica.log\n".encode(),
+            )
+            for minute in range(12)
+        ]  # fmt: skip
+        envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=1795000720.0, members=tuple(ids))
+        made = compose(spool, envelope, HOST.name)
+    assert made is not None
+    return READER.format(mails=arrived(made.mail, 330))
+
+
+def prepared_here(data: bytes | Mail) -> tuple[Mail, Recipients, Circumstances]:
     """A message as root of this host hands it in."""
     book = AddressBook(HOST, read_aliases(Path("/nonexistent")), (READER_ADDRESS,), SENDER)
     envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=1795000000.0)
     return prepared("0656A4B0C1E1290FA3", envelope, data, book, SENDER, 1795000000.5)
 
 
-def arrived(data: bytes, height: int) -> str:
+def arrived(data: bytes | Mail, height: int) -> str:
     """A message as a mail program shows it, by the Graph message that is made of it."""
     message = graph_message(*prepared_here(data), headers=True)
     sender: dict[str, str] = message["from"]["emailAddress"]
@@ -158,6 +181,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         picture(reader(), Path(made) / "arrives.png", 900, height=640)
         shutil.copy(Path(made) / "arrives.png", TREE / "docs" / "arrives.png")
+        picture(digest(), Path(made) / "digest.png", 900, height=480)
+        shutil.copy(Path(made) / "digest.png", TREE / "docs" / "digest.png")
     folder = TREE / "dist" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in pages().items():

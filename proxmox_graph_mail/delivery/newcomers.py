@@ -122,8 +122,14 @@ class Newcomers:
             self._settlement.settle_root_part(message, decision)
         elif decision.part is RootPart.NONE and self._fold.takes(message, now):
             self._index.gather(message)
-            until = time.strftime("%H:%M", time.localtime(self._fold.goes_at(message)))
+            when = self._fold.goes_at(message)
+            until = time.strftime("%H:%M", time.localtime(when))
             reason = f"gathered with others like it; goes by {until}, as one mail with them"
             event = Event(round(now, 3), journal.GATHERED, "queued", reason)
             self._index.happened(message, event)
             journal.append(self._spool.queue, message.id, event)
+            try:
+                self._spool.defer(message.id, when)  # so that nobody takes it for mail that does not move
+                message.due = when
+            except SpoolError as error:
+                self._settlement.say_once(str(error))

@@ -6,6 +6,8 @@
     queue/.urge    an admin wants everything tried now, whatever was refused before                      store.py
     failed/ID      refused or too old: kept for the admin                                                store.py
     kept/ID        sent, but smaller than it was: the original, for KEPT_AGE                             store.py
+    digests/ID     a second name of queue/ID, which stands for the messages that its first line names    digests.py
+    ledger         recipients of the last 24 hours, and why mail waits for the mailbox's pace            ledger.py
     hand-over/ID   a second name of queue/ID, for root's unit (root_mail/)                               store.py
     lock           held (flock) by the one queue runner; never unlinked                                  lock.py
     in-flight      what the queue runner has in hand, so that its successor knows which message crashed it        in_flight.py

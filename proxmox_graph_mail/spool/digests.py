@@ -63,6 +63,18 @@ def dissolve(spool: Spool, queue_id: str) -> None:
         raise translated(error, directory) from error
 
 
+def waiting(spool: Spool) -> set[str]:
+    """The messages that are in a digest which is on its way; what cannot be read is in none."""
+    found: set[str] = set()
+    try:
+        for name in os.listdir(f"{spool.root}/digests"):
+            if is_id(name) and os.path.lexists(f"{spool.queue}/{name}"):
+                found.update(_named(f"{spool.root}/digests/{name}"))
+    except OSError:
+        pass  # there was none yet
+    return found
+
+
 def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Of each member of a digest that is on its way, the digest; and the digests that were sent, with their members. What was
     never begun, or is no digest, is dissolved."""
@@ -79,11 +91,7 @@ def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
             if is_id(name[1:]):
                 dissolve(spool, name)  # a killed runner's: nobody else writes here
             continue
-        try:
-            line = read_beginning(f"{directory}/{name}", LINE_LIMIT).partition(b"\n")[0]
-            named = decode(line).members
-        except (DataError, SpoolError, OSError):
-            named = ()
+        named = _named(f"{directory}/{name}")
         if name != queue_id:
             sent[queue_id] = named
         elif named and os.path.lexists(f"{spool.queue}/{queue_id}"):
@@ -91,6 +99,13 @@ def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         else:
             dissolve(spool, queue_id)
     return claimed, sent
+
+
+def _named(path: str) -> tuple[str, ...]:
+    try:
+        return decode(read_beginning(path, LINE_LIMIT).partition(b"\n")[0]).members
+    except (DataError, SpoolError, OSError):
+        return ()
 
 
 def _directory(spool: Spool) -> str:

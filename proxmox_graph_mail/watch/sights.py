@@ -12,7 +12,8 @@ from proxmox_graph_mail import files, paths
 from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.proxmox import facts
-from proxmox_graph_mail.spool import condition, suspended
+from proxmox_graph_mail.spool import condition, digests, suspended
+from proxmox_graph_mail.spool.ledger import Ledger
 from proxmox_graph_mail.spool.store import FARTHEST, Spool
 from proxmox_graph_mail.watch import units
 from proxmox_graph_mail.watch.alarm import RUNNER_S_OWN, STUCK
@@ -55,7 +56,10 @@ def _settled(spool: Spool, before: Settled, now: float) -> Settled:
     record, wall = _last_record(), time.time()
     waits = suspended.read(spool)
     # Farther ahead than any wait, a wrong clock wrote it.
-    if not _something_due(spool) or (waits.state and wall < waits.until <= wall + FARTHEST):
+    limits = [until for until, _ in Ledger(spool.root).waits.values()]  # of the mailbox, in 24 hours
+    if not _something_due(spool) or any(
+        wall < until <= wall + FARTHEST for until in (*limits, waits.until if waits.state else 0.0)
+    ):
         return Settled(record, 0.0)
     return Settled(record, before.since if before.since and record == before.record else now)
 
@@ -64,7 +68,8 @@ def _something_due(spool: Spool) -> bool:
     """Is there a message whose time has come? (One that came a moment ago is settled before the patience is over.)"""
     now = time.time()
     try:
-        return any(entry.due <= now for entry in spool.entries())
+        due = {entry.id for entry in spool.entries() if entry.due <= now}
+        return bool(due) and bool(due - digests.waiting(spool))
     except SpoolError:
         return False  # a fault of the spool, and said as such
 

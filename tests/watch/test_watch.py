@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from proxmox_graph_mail.proxmox import facts
-from proxmox_graph_mail.spool import suspended
+from proxmox_graph_mail.spool import digests, suspended
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.ledger import Ledger
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.suspended import Suspended
 from proxmox_graph_mail.watch import alarm as alarm_module
@@ -164,6 +166,28 @@ def test_what_waits_for_its_time_is_no_alarm(watched: Watched) -> None:
     watched.look(30)
     assert watched.alarms() == []
     suspended.write(spool, Suspended("held", "no consent", time=time.time(), until=time.time() + 9e8))  # a wrong clock's
+    watched.look(17)
+    assert len(watched.alarms()) == 1
+
+
+def test_what_waits_in_a_digest_or_for_the_day_s_limit_is_no_alarm(watched: Watched) -> None:
+    """The queue runner knows why, and `status` says it; a digest that was removed, and a limit of long ago, are no reason."""
+    assert watched.host.sendmail("-odq", "root").returncode == 0
+    spool = Spool(str(watched.host.spool))
+    ids = tuple(watched.host.queue())
+    envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=time.time(), members=ids)
+    digest = digests.make(spool, envelope, b"Subject: [1 more] x\n\n")
+    spool.defer(digest, time.time() + 3600)
+    watched.look(30)
+    assert watched.alarms() == []
+    spool.remove(digest)
+    ledger = Ledger(spool.root)
+    ledger.waits = {2: (time.time() + 3600, "10000 of the mailbox's 10000 recipients in 24 hours are used")}
+    ledger.write(time.time())
+    watched.look(30)
+    assert watched.alarms() == []
+    ledger.waits = {3: (0.0, "the mailbox takes 30 a minute")}
+    ledger.write(time.time())
     watched.look(17)
     assert len(watched.alarms()) == 1
 
