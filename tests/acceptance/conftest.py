@@ -63,8 +63,11 @@ def settled(machine: Machine, tenant: Tenant, installation: str) -> Machine:
 
 
 def settle(machine: Machine, tenant: Tenant, **other: str) -> None:
-    """Write the settings file as an editor does, in place."""
-    text = "".join(f"{key}={value}\n" for key, value in tenant.settings(MAIL_TO="admin@example.com", **other).items())
+    """Write the settings file as an editor does, in place. Unless a test says otherwise, at no pace and without digests: what it
+    counts arrives at once, and each by itself."""
+    at_once = {"MAILBOX_RATE": "0", "MAILBOX_DAILY_RECIPIENTS": "0", "DIGEST": "off"}
+    settings = tenant.settings(MAIL_TO="admin@example.com") | at_once | other
+    text = "".join(f"{key}={value}\n" for key, value in settings.items() if value)
     machine.run("cat > /etc/proxmox-graph-mail.conf", stdin=text)
 
 

@@ -58,6 +58,26 @@ def test_a_wrong_secret_then_the_right_one(host: Machine, tenant: Tenant) -> Non
     drained(host, tenant, subjects)
 
 
+def test_an_alarm_in_the_middle_of_a_storm(host: Machine, tenant: Tenant) -> None:
+    """With the settings as they come: 300 mails of a cron job, and FENCE: it is there at once, the storm is one mail, and nothing of
+    the storm is lost."""
+    settle(host, tenant, MAILBOX_RATE="", MAILBOX_DAILY_RECIPIENTS="", DIGEST="")
+    host.run(
+        "for n in $(seq 300); do printf 'Subject: Cron <root@pve1> job %d\\n\\nline %d of it\\n' $n $n | sendmail root; done"
+    )
+    host.run("printf 'Subject: FENCE: pve2\\nImportance: high\\n\\nx\\n' | sendmail root")
+    tenant.arrives("FENCE: pve2", 10)
+    assert "FENCE: pve2" in tenant.control()["inbox"]
+    shown(host, "gathered with others like it")
+    host.run("proxmox-graph-mail queue flush")
+    digests = [mail["message"] for mail in tenant.accepted() if " more] Cron" in mail["message"]["subject"]]
+    assert 1 <= len(digests) <= 5
+    assert sum(int(digest["subject"].split()[0].strip("[")) for digest in digests) == 295
+    assert all(any(file["name"] == "mails.zip" for file in digest["attachments"]) for digest in digests)
+    assert host.run("proxmox-graph-mail status --nagios", check=False).returncode == 0
+    assert host.run("ls /var/spool/proxmox-graph-mail/digests").stdout == ""
+
+
 def test_the_secret_from_systemd_creds(host: Machine, tenant: Tenant) -> None:
     """Encrypted in /etc/credstore.encrypted, or named by LoadCredentialEncrypted=; the settings file has none."""
     settle(host, tenant)
