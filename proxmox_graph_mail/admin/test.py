@@ -14,7 +14,7 @@ from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.recipients import is_address
 from proxmox_graph_mail.settings import load_visible
-from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.envelope import TEST, Envelope
 from proxmox_graph_mail.spool.store import Spool
 from proxmox_graph_mail.spool.wake import wake_or_pass
 from proxmox_graph_mail.submission.intake import store
@@ -50,7 +50,7 @@ def send_test(recipients: tuple[str, ...], sender: str) -> int:
     date = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now))
     text = TEXT.format(host=host, date=date, sender=sender)
     leg = Leg()
-    envelope = Envelope(sender="root", recipients=recipients, uid=os.getuid(), arrived=now, notify="never")
+    envelope = Envelope(sender="root", recipients=recipients, uid=os.getuid(), arrived=now, notify="never", protocol=TEST)
     message = f"Subject: Test mail from {host}\nTo: {', '.join(recipients)}\n\n{text}"
     queue_id = store(spool, envelope, [message.encode()], quota=False)
     leg.passed(f"{queue_id} is in the queue, and safe")

@@ -131,13 +131,13 @@ class Runner:
 
     def _notice(self) -> None:
         """What may have happened since the last look: the clock set, an admin's word, other settings."""
-        urged = self._events.urged()
-        if self._lookout.clock_was_set_back() or urged or self._everything:
+        urged, set_back = self._events.urged(), self._lookout.clock_was_set_back()
+        if set_back or urged or self._everything:
             self._everything = False
             self._settlement.release(everything=True)
         urge = self._spool.take_urge()
         self._pace.off = (self._pace.off and len(self._index) > 0) or urge == AT_ONCE
-        self._hurry = urge is not None or urged or (self._hurry and not self._settled_in())
+        self._hurry = urge is not None or urged or set_back or (self._hurry and not self._settled_in())
         if urge is not None or urged:
             self._configuration.invalidate()
             self._mended = True

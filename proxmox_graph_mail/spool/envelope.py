@@ -10,6 +10,7 @@ from proxmox_graph_mail.errors import DataError
 from proxmox_graph_mail.light_os import urandom
 
 VERSION = 1
+TEST = "test"
 LINE_LIMIT = 2 << 20  # bytes of the first line at most: room for some 30,000 recipients
 
 
@@ -19,7 +20,8 @@ class Envelope:
     `arrived` is in seconds since the epoch, `uid` the submitting user's as the kernel told it. `sender` is the
     envelope sender (empty: the null sender). `full_name` is `-F`'s, for a message without From. `notify` is `-N`'s
     (RFC 3461): with `never` no report about this message is made. `nonce` are 64 bits that nobody else knows: a Message-ID of
-    ours holds them, so that no other mail can bear it. `protocol` is `smtp`, or empty: sendmail's command line. `body` is `-B`'s
+    ours holds them, so that no other mail can bear it. `protocol` is `smtp`, TEST (somebody waits for the outcome), or empty:
+    sendmail's command line. `body` is `-B`'s
     argument, as Proxmox gives it. `members` are the queue IDs of the messages that a digest stands for; empty for any other.
     """
 

@@ -68,7 +68,7 @@ def test_an_alarm_in_the_middle_of_a_storm(host: Machine, tenant: Tenant) -> Non
     host.run("printf 'Subject: FENCE: pve2\\nImportance: high\\n\\nx\\n' | sendmail root")
     tenant.arrives("FENCE: pve2", 10)
     assert "FENCE: pve2" in tenant.control()["inbox"]
-    shown(host, "gathered with others like it")
+    eventually(lambda: "gathered with others like it" in host.run("mailq").stdout, "the storm is gathered")
     host.run("proxmox-graph-mail queue flush")
     digests = [mail["message"] for mail in tenant.accepted() if " more] Cron" in mail["message"]["subject"]]
     assert 1 <= len(digests) <= 5

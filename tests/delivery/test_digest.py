@@ -171,6 +171,14 @@ def test_a_running_runner_gathers_and_flush_does_not_wait(folding: Host, sandbox
             assert len(sandbox.accepted()) == (6 if word else 3)
 
 
+def test_a_test_mail_is_never_gathered(folding: Host, sandbox: Sandbox) -> None:
+    """Somebody waits for it."""
+    with folding.runner():
+        for _ in range(4):
+            assert folding.admin("test").returncode == 0
+    assert len(sandbox.accepted()) == 4
+
+
 def test_an_alarm_behind_450_mails_of_a_job_is_in_the_inbox_at_once(online: Host, sandbox: Sandbox) -> None:
     """With the settings as they come: Exchange sends 30 a minute in order of arrival, and the alarm is among them."""
     online.settle(sandbox.settings(MAILBOX_RATE="30", MAILBOX_DAILY_RECIPIENTS="10000", DIGEST="5,60,15"))
