@@ -84,7 +84,7 @@ def outcomes() -> str:
         "* **held**: the tenant refuses this host. The mail does not age; it is tried slowly, and at once when settings change.",
         "* **failed**: Graph refuses this very message. It is kept in failed/ until an admin retries or removes it.",
         "",
-        "An unknown code goes by its HTTP status: 401, 403, 407, 413, 507 and redirects are held; 408, 421, 423, 425, 429, 503",
+        "An unknown code goes by its HTTP status: 401, 403, 404, 407, 413, 507 and redirects are held; 408, 421, 423, 425, 429, 503",
         "and 509 transient; other 4xx failed, but held where the answer is not Graph's; everything else (other 5xx, 503 without",
         "a code, any 2xx but 202) uncertain. Under 500, 502 and 504 a transient code is uncertain. A connection that cannot be",
         "made is transient; one that breaks after the request went out is uncertain; an untrusted certificate and a proxy that",

@@ -84,6 +84,15 @@ GRAPH: dict[str, Row] = {
     "ResourceNotFound": _NO_MAILBOX,
     "Request_ResourceNotFound": _NO_MAILBOX,
     "ErrorNonExistentMailbox": _NO_MAILBOX,
+    "MailboxNotSupportedForRESTAPI": Row(
+        _H,
+        "the sender's mailbox is not in Exchange Online, or of a kind that Graph does not serve",
+        "move it to Exchange Online, or choose another",
+    ),
+    "ErrorMailboxNotFound": _NO_MAILBOX,
+    "OrganizationFromTenantGuidNotFound": Row(
+        _H, "the tenant has no Exchange Online organisation", "check GRAPH_TENANT_ID and GRAPH_CLOUD, and that it has a licence"
+    ),
     "ErrorItemNotFound": Row(_F, "the draft is gone"),
     "ApplicationThrottled": Row(_T, "Graph throttles the app"),
     "TooManyRequests": Row(_T, "Graph throttles the app"),
@@ -169,7 +178,9 @@ THROTTLING = frozenset(
      "ErrorSubmissionQuotaExceeded")
 )  # fmt: skip
 """Codes that every other request would meet too."""
-NO_MAILBOX = frozenset((*(code for code, row in GRAPH.items() if row is _NO_MAILBOX), "MailboxNotEnabledForRESTAPI"))
+NO_MAILBOX = frozenset(
+    (*(code for code, row in GRAPH.items() if row is _NO_MAILBOX), "MailboxNotEnabledForRESTAPI", "MailboxNotSupportedForRESTAPI")
+)
 """Codes that say: GRAPH_SENDER is no mailbox that can send."""
 NOT_PERMITTED = ("ErrorAccessDenied", "NoPermissionsInAccessToken")
 """Codes that say: this app lacks the permission for this request."""
@@ -225,27 +236,28 @@ def no_token(http_status: int, error: str, description: str, *, retry_after: flo
     )  # fmt: skip
 
 
+_LATER = Row(Status.TRANSIENT, "Graph cannot take the message now")
+_THROTTLED = Row(Status.TRANSIENT, "Graph throttles the app")
+_BY_STATUS: dict[int, Row] = {
+    407: Row(Status.HELD, "the proxy requires a login", "add user:password to HTTPS_PROXY"),
+    408: Row(Status.TRANSIENT, "Graph is unavailable"),
+    413: Row(Status.HELD, "Graph, or a proxy before it, takes no request of this size", "ask whoever runs the proxy or filter"),
+    421: _LATER, 423: _LATER, 425: _LATER, 429: _THROTTLED, 509: _THROTTLED, 507: GRAPH["ErrorQuotaExceeded"],
+}  # fmt: skip
+_NOT_FOUND = Row(Status.HELD, "Graph does not find the mailbox", "check GRAPH_SENDER, GRAPH_TENANT_ID and GRAPH_CLOUD")
+
+
 def _by_http_status(status: int, code: str) -> Row:
     if status in (401, 403):
         if not code:
             return _REFUSED_ELSEWHERE
         return Row(Status.HELD, "Graph refuses the app", "check its permission Mail.Send and its consent")
-    if status == 413:
-        return Row(
-            Status.HELD, "Graph, or a proxy before it, takes no request of this size", "ask whoever runs the proxy or filter"
-        )
-    if status in (429, 509):
-        return Row(Status.TRANSIENT, "Graph throttles the app")
-    if status == 408 or (status == 503 and code):
-        return Row(Status.TRANSIENT, "Graph is unavailable")
-    if status == 507:
-        return GRAPH["ErrorQuotaExceeded"]
-    if status == 407:
-        return Row(Status.HELD, "the proxy requires a login", "add user:password to HTTPS_PROXY")
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status in (404, 503) and code:
+        return _NOT_FOUND if status == 404 else _BY_STATUS[408]
     if 300 <= status < 400:
         return Row(Status.HELD, "something redirects us away from Graph", "check GRAPH_ENDPOINT and the proxy")
-    if status in (421, 423, 425):
-        return Row(Status.TRANSIENT, "Graph cannot take the message now")
     if 400 < status < 500 and not code:
         return _ANSWERED_ELSEWHERE
     if status >= 500 or status < 300:

@@ -164,7 +164,8 @@ def reply_to(mail: Mail, host: Host) -> tuple[Mailbox, ...]:
 def _headers(mail: Mail, circumstances: Circumstances) -> list[dict[str, str]]:
     date = mail.date or datetime.fromtimestamp(circumstances.arrived, UTC).astimezone()
     headers = [
-        ("X-Auto-Response-Suppress", "All"),
+        # Not `All`, which would suppress non-delivery reports too (MS-OXCMAIL 2.1.3.2.20).
+        ("X-Auto-Response-Suppress", "DR, RN, NRN, OOF, AutoReply"),
         ("X-Original-Date", format_datetime(date)),
         ("X-Queue-ID", f"{circumstances.queue_id}@{circumstances.host.name}"),
     ]

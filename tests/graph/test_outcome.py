@@ -36,7 +36,7 @@ def test_what_is_certainly_not_done_may_be_repeated_at_once_and_nothing_else() -
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(200, "uncertain"), (302, "held"), (400, "failed"), (401, "held"), (403, "held"), (404, "failed"), (423, "transient"), (407, "held"), (408, "transient"),
+    [(200, "uncertain"), (302, "held"), (400, "failed"), (401, "held"), (403, "held"), (404, "held"), (423, "transient"), (407, "held"), (408, "transient"),
      (409, "failed"), (413, "held"), (429, "transient"), (500, "uncertain"), (502, "uncertain"), (503, "transient"),
      (504, "uncertain"), (507, "held"), (509, "transient"), (599, "uncertain")],
 )  # fmt: skip

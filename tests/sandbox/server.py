@@ -12,7 +12,7 @@ import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -50,9 +50,9 @@ def application(world: World) -> Starlette:
     def faulty(on: str, handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             fault = world.fault(on)
-            if fault is None:
-                return await handler(request)
             try:
+                if fault is None:
+                    return await handler(request)
                 return await strike(world, fault, request, handler)
             except _CutError:
                 assert request.client is not None
@@ -60,6 +60,8 @@ def application(world: World) -> Starlette:
                 if transport is not None:  # else the client was faster
                     transport.abort()
                 return Response(status_code=500)
+            except ClientDisconnect:  # a runner that was killed in the middle of its request
+                return Response(status_code=400)
 
         return handle
 
