@@ -211,6 +211,7 @@ class Mailbox:
         self.requests = self.refused = 0
         self.taken: Counter[str] = Counter()
         self.messages: list[dict[str, Any]] = []
+        self.took: list[float] = []
         self.outbox = Outbox()
         self.last = BEGIN
 
@@ -231,6 +232,7 @@ class Mailbox:
         message = json.loads(content or b"")["message"]
         self.taken[message["subject"]] += 1
         self.messages.append(message)
+        self.took.append(self._clock.now)
         kinds = ("toRecipients", "ccRecipients", "bccRecipients")
         self.outbox.take(message["subject"], sum(len(message.get(kind, ())) for kind in kinds), self._clock.now)
         self.last = self._clock.now

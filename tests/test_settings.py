@@ -37,6 +37,7 @@ def test_good_settings_and_their_defaults(conf: Path) -> None:
     """Four keys are enough."""
     found = load_from(write(conf))
     assert (found.graph_cloud, found.mail_format, found.queue_lifetime) == ("global", "json", 432000.0)
+    assert (found.mailbox_rate, found.mailbox_daily_recipients, found.digest) == (30, 10_000, (5, 60, 15))
     assert found.graph_credential == "secret"
     assert found.graph_client_secret is not None
     assert found.graph_client_secret.get_secret_value() == "abc~D8Q.x#_-y"
@@ -61,6 +62,10 @@ def load_from(_: Path) -> Settings:
         ("GRAPH_ENDPOINT", "https://graph.microsoft.com/v1.0", "without tenant, version or path"),
         ("GRAPH_AUTHORITY", "ftp://x", "https:// URL"),
         ("QUEUE_LIFETIME", "5", "not a duration"),
+        ("DIGEST", "5,60", "it is off, or NUMBER,MINUTES,EVERY"),
+        ("DIGEST", "0,60,15", "it is off, or NUMBER,MINUTES,EVERY"),
+        ("DIGEST", "never", "it is off, or NUMBER,MINUTES,EVERY"),
+        ("MAILBOX_RATE", "fast", "integer"),
         ("QUEUE_LIFETIME", "0d", "not a duration"),
         ("CREDENTIAL_EXPIRES", "soon", "date"),
         ("GRAPH_SAVE_TO_SENT_ITEMS", "perhaps", "boolean"),
@@ -245,3 +250,9 @@ def test_a_proxy_that_is_none_is_an_error_with_its_place(conf: Path, proxy: str)
     write(conf, f"HTTPS_PROXY={proxy}\n")
     with pytest.raises(SettingsError, match=r"line \d+: HTTPS_PROXY: it must be an http:// or https:// URL"):
         load()
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("off", None), ("OFF", None), ("10, 30 ,5", (10, 30, 5))])
+def test_digests_are_switched_off_or_changed(conf: Path, value: str, wanted: tuple[int, int, int] | None) -> None:
+    """By one key."""
+    assert load_from(write(conf, f"DIGEST={value}\n")).digest == wanted

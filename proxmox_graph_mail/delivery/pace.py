@@ -87,9 +87,9 @@ class Pace:
     def lanes(self, now: float, ready: Callable[[Lane], bool]) -> list[Lane]:
         """The lanes that may go now, in order: one that had no turn for too long comes first."""
         for lane in Lane:
-            if not ready(lane):
+            if not ready(lane) or lane not in self._served:
                 self._served[lane] = now
-        starved = [lane for lane in Lane if now - self._served.get(lane, now) > STARVED]
+        starved = [lane for lane in Lane if now - self._served[lane] > STARVED]
         return [lane for lane in dict.fromkeys((*starved, *Lane)) if self._refusal(lane, now) is None]
 
     def took(self, lane: Lane, uid: int, now: float) -> None:
