@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +89,16 @@ class Clock:
         thread = threading.Thread(target=lived)
         thread.start()
         return thread
+
+    def start_all(self, runs: Iterable[Callable[[], None]]) -> None:
+        """Begin threads at one time, and wait for their end: time stands still until all of them live."""
+        with self._mutex:
+            self._running += 1
+        threads = [self.start(run) for run in runs]
+        with self._mutex:
+            self._rest()
+        for thread in threads:
+            thread.join()
 
     def wait(self, seconds: float | None, waiter: Waiter) -> None:
         """Until `seconds` are over, or somebody wakes the waiter."""
@@ -292,8 +302,7 @@ def play(scenario: Scenario, folder: Path) -> Found:
             incoming.write(f"Subject: {subjects[-1]}\n\nx\n".encode())
             incoming.commit()
         threads.append((node(spool, clock, mailbox, chance), chance.random() * scenario.within))
-    for thread in [clock.start(partial(after, clock, wait, run)) for run, wait in threads]:
-        thread.join()
+    clock.start_all(partial(after, clock, wait, run) for run, wait in threads)
     count = len(subjects)
     limit = scenario.down + count * LATENCY / AT_ONCE
     return Found(
@@ -388,8 +397,7 @@ def play_storm(storm: Storm, folder: Path) -> Waited:
             spool, happenings = hosts[number]
             happenings.tell(submit(spool, clock.now, content))
 
-    for thread in [*(clock.start(run) for run in runs), clock.start(submitter)]:
-        thread.join()
+    clock.start_all([*runs, submitter])
     there = [one for mailbox in mailboxes for one in mailbox.outbox.inbox]
     waited = sorted(when - BEGIN - alarms[subject] for subject, when in there if subject in alarms)
     said = [int(match) for mailbox in mailboxes for message in mailbox.messages for match in _gathered(message["subject"])]

@@ -48,9 +48,7 @@ class World:
                 self.happenings.tell(submit(self.spool, self.clock.now, content, uid=uid[0] if uid else 0))
 
         run = node(self.spool, self.clock, self.mailbox, random.Random(7), self.policy, self.happenings, idle)
-        threads = [self.clock.start(run), self.clock.start(submitter)]
-        for thread in threads:
-            thread.join()
+        self.clock.start_all([run, submitter])
 
     @property
     def subjects(self) -> list[str]:
@@ -155,8 +153,7 @@ def test_what_waits_for_the_pace_costs_no_attempt_and_says_why(world: Callable[[
         assert list(Path(host.spool.queue).glob("*.log")) == []
 
     run = node(host.spool, host.clock, host.mailbox, random.Random(7), host.policy, host.happenings)
-    for thread in [host.clock.start(run), host.clock.start(look)]:
-        thread.join()
+    host.clock.start_all([run, look])
     assert seen == [{3: (0.0, "the mailbox takes 2 a minute")}]
     assert len(host.subjects) == 5
     assert host.mailbox.last - BEGIN > 170
