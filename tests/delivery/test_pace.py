@@ -131,6 +131,17 @@ def test_a_lane_goes_before_the_next(world: Callable[[Policy], World]) -> None:
     assert order[:55] == [False] * 55
 
 
+def test_five_a_minute_are_kept_for_alarms(world: Callable[[Policy], World]) -> None:
+    """In the middle of a backlog that takes all there is, five at once go at once."""
+    host = world(RATE)
+    fences = [(30.0, b"Subject: FENCE %d\nImportance: high\n\nx\n" % number) for number in range(5)]
+    host.play([*((0, different(number)) for number in range(100)), *fences])
+    went = [when for name, when in sent_at(host) if name.startswith("FENCE")]
+    assert len(went) == 5
+    assert max(went) < 32
+    assert max(when for _, when in sent_at(host)) < 250
+
+
 def test_no_lane_starves(world: Callable[[Policy], World]) -> None:
     """Root's alarms without end: a user's mail goes all the same after a quarter of an hour."""
     host = world(RATE)
