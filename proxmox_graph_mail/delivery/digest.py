@@ -20,6 +20,7 @@ from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.spool.store import KEPT_AGE, Spool, arrival
 
 LARGEST = 2 << 20  # bytes of a member that is read for the digest; what is larger is kept beside it
+READ, PARSED = 64 << 20, 2 << 20  # bytes of all members together that are read, and taken apart to tell what differs
 ROOM = 2_400_000  # bytes of the attached archive: with the last mail it fits into one request to Graph (4 MB, in base64)
 LINES = 20_000  # lines of all members together that are compared
 SHOWN = 100  # characters of what differed
@@ -56,21 +57,26 @@ def begin(spool: Spool, queue_ids: Sequence[str], now: float) -> str:
 
 
 def compose(spool: Spool, envelope: Envelope, host: str) -> Digest | None:
-    """The mail of a digest's members; None if none of them is there any more. Raises SpoolError, ConfinedError, OSError."""
+    """The mail of a digest's members; None if none of them is there any more. It costs a bounded time, whatever they are. Raises
+    SpoolError, ConfinedError, OSError."""
+    there = [queue_id for queue_id in envelope.members if spool.due(queue_id) is not None]  # an admin may have removed some
     members: list[Member] = []
     left_out: list[str] = []
     last: Mail | None = None
     archive = io.BytesIO()
-    share = max(LINES // len(envelope.members), 20)
+    read = parsed = 0
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for queue_id in envelope.members:
-            try:
-                size, data = _read(spool, queue_id)
-            except FileNotFoundError:
-                continue  # an admin removed it
-            last = taken_apart(data)
-            members.append(Member(queue_id, (last.subject, *(last.text or "").split("\n"))[:share]))
-            if size > LARGEST or not _packed(packed, archive, queue_id, data):
+        for queue_id in there:
+            is_last = queue_id == there[-1]
+            size, data = _read(spool, queue_id, LARGEST if read < READ or is_last else 0)
+            read += len(data)
+            lines: tuple[str, ...] = ()
+            if is_last or parsed + len(data) <= PARSED:
+                parsed += len(data)
+                last = taken_apart(data)
+                lines = (last.subject, *(last.text or "").split("\n"))[: max(LINES // len(there), 20)]
+            members.append(Member(queue_id, lines))
+            if len(data) < size or not _packed(packed, archive, queue_id, data):
                 left_out.append(queue_id)
     if last is None:
         return None
@@ -98,7 +104,8 @@ def told(members: Sequence[Member], left_out: Sequence[str], host: str) -> str:
             f"proxmox-graph-mail queue save {left_out[0]} FILE{' (and so on; log names them)' if len(left_out) > 1 else ''}"
         )
     rows = []
-    common = set(members[0].lines).intersection(*(member.lines for member in members))
+    compared = [set(member.lines) for member in members if member.lines]
+    common = compared[0].intersection(*compared[1:]) if compared else set()
     for member in members:
         differs = next((line.strip() for line in member.lines if line.strip() and line not in common), "")
         when = time.strftime("%Y-%m-%d  %H:%M:%S", time.localtime(arrival(member.queue_id)))
@@ -106,12 +113,11 @@ def told(members: Sequence[Member], left_out: Sequence[str], host: str) -> str:
     return "\n".join((*head, "", *rows, ""))
 
 
-def _read(spool: Spool, queue_id: str) -> tuple[int, bytes]:
-    """A member's size, and its bytes as far as LARGEST. Raises FileNotFoundError, OSError, SpoolError."""
+def _read(spool: Spool, queue_id: str, limit: int) -> tuple[int, bytes]:
+    """A member's size, and its bytes as far as `limit`. Raises OSError, SpoolError."""
     with open(spool.open(queue_id), "rb") as file:
-        file.readline(LINE_LIMIT)
-        size = os.fstat(file.fileno()).st_size
-        return size, file.read(LARGEST)
+        line = file.readline(LINE_LIMIT)
+        return os.fstat(file.fileno()).st_size - len(line), file.read(limit)
 
 
 def _packed(packed: zipfile.ZipFile, archive: io.BytesIO, queue_id: str, data: bytes) -> bool:

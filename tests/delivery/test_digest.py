@@ -4,6 +4,7 @@ import base64
 import io
 import subprocess
 import sys
+import time
 import zipfile
 from collections import Counter
 from typing import Any
@@ -151,6 +152,22 @@ def test_what_is_too_large_is_kept_beside_it(folding: Host, sandbox: Sandbox) ->
     digest = next(mail for mail in sandbox.accepted() if mail["message"]["subject"].startswith("[2 more]"))
     assert f"queue save {large} FILE" in digest["message"]["body"]["content"]
     assert (folding.spool / "kept" / large).exists()
+
+
+def test_a_digest_of_bombs_costs_a_bounded_time(folding: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty mails that are slow to take apart: two megabytes of them are, and the last one; all are attached or kept."""
+    bomb = b"".join(b"--%d\nContent-Type: multipart/mixed; boundary=%d\n\n" % (n, n + 1) for n in range(900)) + b"x" * 150_000
+    for number in range(40):
+        mail = b"Subject: bomb %d\nContent-Type: multipart/mixed; boundary=0\n\n%s" % (number, bomb)
+        assert folding.sendmail("-odq", "root", stdin=mail).returncode == 0
+    begun_at = time.monotonic()
+    assert folding.admin("run", "--once").returncode == 0
+    assert time.monotonic() - begun_at < 60
+    digest = next(mail["message"] for mail in sandbox.accepted() if "38 more" in mail["message"]["subject"])
+    packed = [file for file in digest["attachments"] if file["name"] == "mails.zip"]
+    kept = list((folding.spool / "kept").iterdir())
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed[0]["contentBytes"]))) as archive:
+        assert len(archive.namelist()) + len(kept) == 38
 
 
 def test_a_running_runner_gathers_and_flush_does_not_wait(folding: Host, sandbox: Sandbox) -> None:
