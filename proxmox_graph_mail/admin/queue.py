@@ -24,7 +24,7 @@ from proxmox_graph_mail.graph.codes import GRAPH
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.rfc822.header import fields
 from proxmox_graph_mail.spool import journal
-from proxmox_graph_mail.spool.envelope import LINE_LIMIT
+from proxmox_graph_mail.spool.envelope import LINE_LIMIT, decode
 from proxmox_graph_mail.spool.lock import lock as take_lock
 from proxmox_graph_mail.spool.store import AT_ONCE, NOW, Spool, is_id
 from proxmox_graph_mail.spool.wake import wake, wake_or_pass
@@ -64,18 +64,20 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
         raise DataError(f"{printable(queue_id)}: no such message, and none on record; proxmox-graph-mail log shows what there is")
     past = journal.events(spool.failed if failed else spool.queue, queue_id)
     with open(spool.open(queue_id, failed=failed), "rb") as file:
-        file.readline(LINE_LIMIT)
+        members = _members(file.readline(LINE_LIMIT))
         header = [(name.decode("ascii"), value.decode("utf-8", "replace")) for name, value in fields(file.read(SHOW_LIMIT))]
     if as_json:
-        print(json.dumps(row | {"history": [event._asdict() for event in past], "header": header}, indent=1))
+        print(json.dumps(row | {"members": members, "history": [event._asdict() for event in past], "header": header}, indent=1))
         return
-    for key in ("id", "state", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"):
+    for key in ("id", "state", "lane", "arrived", "sender", "recipients", "uid", "size", "attempts", "next_attempt", "reason"):
         value = row[key]
         if value is None:
             continue
         if key in ("arrived", "next_attempt"):
             value = local(mailq.seconds(value))
         put(", ".join(value) if isinstance(value, list) else str(value), begin=f"{f'{key}:':<14}")
+    if members:
+        put(" ".join(members), begin=f"{'stands for:':<14}")
     print()
     for name, value in header:
         put(value, begin=f"{printable(name.title())}: ", hang=4)
@@ -263,6 +265,14 @@ def _chosen(spool: Spool, ids: list[str]) -> list[str]:
         if queue_id not in known:
             raise DataError(f"{printable(queue_id)}: no such message; proxmox-graph-mail queue list shows them")
     return list(dict.fromkeys(ids))
+
+
+def _members(line: bytes) -> tuple[str, ...]:
+    """The messages that a digest stands for; none of any other, nor of one that is damaged."""
+    try:
+        return decode(line).members
+    except DataError:
+        return ()
 
 
 def _with_members(spool: Spool, ids: list[str]) -> list[str]:

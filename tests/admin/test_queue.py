@@ -263,3 +263,13 @@ def test_flush_takes_over_when_the_runner_dies(online: Host, sandbox: Sandbox) -
         sandbox.control(end_hangs=True)
         assert flush.communicate(timeout=PATIENCE)[0] == b"1 sent, 0 still queued, 0 failed\n"
     assert subjects(sandbox.accepted()) == ["orphan"]
+
+
+def test_a_damaged_message_is_shown_as_far_as_it_goes(host: Host) -> None:
+    """Its header still tells what it was."""
+    host.sendmail("-odq", "root", stdin=b"Subject: was fine\n\nx\n")
+    path = host.spool / "queue" / host.queue()[0]
+    path.write_bytes(b"{torn\nSubject: was fine\n\nx\n")
+    shown = host.admin("queue", "show", path.name)
+    assert shown.returncode == 0
+    assert "was fine" in shown.stdout

@@ -123,7 +123,11 @@ def test_a_member_that_an_admin_removes_is_left_out(folding: Host, sandbox: Sand
     begun(folding)
     fourth = folding.queue()[1]
     sandbox.faults({"on": "sendMail", "status": 503, "times": 100})
+    members = folding.queue()
     assert folding.admin("run", "--once").returncode == 75
+    (digest,) = set(folding.queue()) - set(members)
+    shown = " ".join(folding.admin("queue", "show", digest).stdout.split())
+    assert f"stands for: {' '.join(members)}" in shown
     assert folding.admin("queue", "remove", fourth, "--yes").returncode == 0
     sandbox.faults()
     folding.make_due()
