@@ -320,7 +320,8 @@ def after(clock: Clock, seconds: float, run: Callable[[], None]) -> None:
 def submit(spool: Spool, when: float, content: bytes, *, uid: int = 0, body: str = "") -> str:
     """A message in the queue as if it had been submitted then; its queue ID."""
     submit.number += 1  # type: ignore[attr-defined]
-    queue_id = f"{int(when * 1e6):013X}{submit.number % 0xFFFFF:05X}"  # type: ignore[attr-defined]
+    moment = int(when * 1e6) - submit.number % 1000  # type: ignore[attr-defined]  # no two come in the same microsecond
+    queue_id = f"{moment:013X}{submit.number % 0xFFFFF:05X}"  # type: ignore[attr-defined]
     line = Envelope(sender="root", recipients=("a@example.com",), uid=uid, arrived=when, body=body).encode()
     path = Path(spool.queue) / queue_id
     path.write_bytes(line + content)

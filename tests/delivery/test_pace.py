@@ -99,6 +99,7 @@ def test_an_alarm_behind_a_storm_is_in_the_inbox_within_a_minute(world: Callable
     assert host.arrived("FENCE: Try to fence node 'pve2'") < 61
     text = "\n".join(originals(host.mailbox.messages))
     assert [number for number in range(450) if f"line of {number}\n" not in text] == []
+    assert (len(host.subjects) < 20) is (policy is FOLDING)
     assert host.spool.scan() == []
 
 
@@ -221,6 +222,15 @@ def test_an_every_minute_job_is_a_hundred_mails_a_day(world: Callable[[Policy], 
     text = "\n".join(originals(host.mailbox.messages))
     assert [number for number in range(1440) if f"line of {number}\n" not in text] == []
     assert host.spool.scan() == []
+
+
+def test_a_digest_of_nine_hundred_is_one_like_any_other(world: Callable[[Policy], World]) -> None:
+    """Its first line is longer than what is read of other messages; nothing stays behind."""
+    host = world(FOLDING)
+    host.play([(0, cron(number)) for number in range(900)])
+    assert len(host.subjects) <= 15
+    assert host.spool.scan() == []
+    assert list((Path(host.spool.root) / "digests").iterdir()) == []
 
 
 def test_a_storm_of_ten_thousand_events_is_thirty_mails(world: Callable[[Policy], World]) -> None:
