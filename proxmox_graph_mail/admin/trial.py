@@ -19,7 +19,7 @@ from proxmox_graph_mail.host import this_host
 from proxmox_graph_mail.settings import Settings
 
 WRONG_TENANT = frozenset(("AADSTS90002", "AADSTS900023", "AADSTS50194"))
-WRONG_APP = frozenset(("AADSTS700016", "AADSTS70001", "AADSTS7000229"))
+WRONG_APP = frozenset(("AADSTS700016", "AADSTS700011", "AADSTS7000229"))
 WRONG_SECRET = frozenset(("AADSTS7000215", "AADSTS7000222", "AADSTS7000218"))
 NOT_YET = (
     "If you mean to restrict the app to this mailbox, write the settings now (w), then run "

@@ -125,24 +125,35 @@ _WRONG_TENANT = "check GRAPH_TENANT_ID and GRAPH_CLOUD"
 _CERTIFICATE = "upload this certificate to the app registration, or renew it there and here"
 _FEDERATION = "compare issuer, subject and audience with the app's federated credential"
 _CONSENT = "let an administrator grant consent to the app's permissions"
+_RESTRICTED = "ask whoever runs the proxy to allow it (tenant restrictions, Restrict-Access-To-Tenants)"
 _CONDITIONAL = "exclude the app, or this host's address, from the Conditional Access policy"
 
 ENTRA: dict[int, Row] = {
     90002: Row(_H, "Entra does not know the tenant", _WRONG_TENANT),
     900023: Row(_H, "GRAPH_TENANT_ID is neither a GUID nor a domain of the tenant", _WRONG_TENANT),
+    50059: Row(_H, "the request names no tenant", _WRONG_TENANT),
+    50128: Row(_H, "the request names no tenant", _WRONG_TENANT),
+    90019: Row(_H, "the request names no tenant", _WRONG_TENANT),
     90038: Row(_H, "the tenant lives in another national cloud", "set GRAPH_CLOUD"),
     900382: Row(_H, "the tenant lives in another national cloud", "set GRAPH_CLOUD"),
     900432: Row(_H, "the tenant lives in another national cloud", "set GRAPH_CLOUD"),
     700016: Row(_H, "the app is not in this tenant", "check GRAPH_CLIENT_ID and GRAPH_TENANT_ID"),
     7000229: Row(_H, "the app has no enterprise application in this tenant", "grant admin consent once, which creates it"),
     7000112: Row(_H, "the app is disabled", "enable sign-in in its enterprise application"),
-    70001: Row(_H, "Entra does not know the app", "check GRAPH_CLIENT_ID and GRAPH_TENANT_ID"),
+    70001: Row(_H, "the app is disabled", "enable sign-in in its enterprise application"),
     7000215: Row(_H, "the client secret is wrong", "set GRAPH_CLIENT_SECRET to the secret's Value, not its ID"),
     7000222: Row(_H, "the client secret has expired", "make a new one in the app registration and set GRAPH_CLIENT_SECRET"),
+    70002: Row(_H, "the client secret is wrong", "set GRAPH_CLIENT_SECRET to the secret's Value, not its ID"),
+    700025: Row(
+        _H, "the app is a public client, which has no secret", "switch off Allow public client flows in the app registration"
+    ),
     7000218: Row(_H, "no secret or assertion was sent", "set GRAPH_CLIENT_SECRET or another credential"),
     700027: Row(_H, "Entra does not accept the certificate's signature", _CERTIFICATE),
     50012: Row(_H, "Entra does not accept the certificate's signature", _CERTIFICATE),
     50027: Row(_H, "Entra cannot read the assertion", _CERTIFICATE),
+    50032: Row(_H, "the certificate's RSA key is too weak", _CERTIFICATE),
+    50048: Row(_H, "the assertion's subject and issuer differ", _FEDERATION),
+    900384: Row(_H, "Entra does not accept the assertion's signature", _CERTIFICATE),
     700030: Row(_H, "Entra does not accept the certificate", _CERTIFICATE),
     700024: Row(_H, "the assertion is outside its time range", "check this host's clock, and that the assertion file is fresh"),
     70021: Row(_H, "no federated credential matches the assertion", _FEDERATION),
@@ -152,13 +163,17 @@ ENTRA: dict[int, Row] = {
     65001: Row(_H, "the app's permissions have no consent", _CONSENT),
     650056: Row(_H, "the app's permissions are not configured", _CONSENT),
     650057: Row(_H, "the app does not list Microsoft Graph among its permissions", _CONSENT),
-    700011: Row(_H, "the app's permissions have no consent", _CONSENT),
+    700011: Row(_H, "the app is not in this tenant", "check GRAPH_CLIENT_ID and GRAPH_TENANT_ID"),
+    650052: Row(_H, "the tenant has no service that the app asks for", "give the tenant an Exchange Online licence"),
     70011: Row(_H, "Entra refuses the scope", "check GRAPH_ENDPOINT"),
     1002012: Row(_H, "Entra refuses the scope", "check GRAPH_ENDPOINT"),
     500011: Row(_H, "Entra does not know Graph under this address in this tenant", "check GRAPH_CLOUD and GRAPH_ENDPOINT"),
     53003: Row(_H, "Conditional Access blocks the app", _CONDITIONAL),
     530032: Row(_H, "Conditional Access blocks the app", _CONDITIONAL),
-    530035: Row(_H, "Conditional Access blocks the app", _CONDITIONAL),
+    530035: Row(_H, "the tenant's security defaults block the app", "see the sign-in log of its enterprise application"),
+    500021: Row(_H, "a proxy on the way lets nobody into this tenant", _RESTRICTED),
+    500022: Row(_H, "a proxy on the way lets nobody into this tenant", _RESTRICTED),
+    1000031: Row(_H, "the app cannot be used at this time", "ask the tenant's administrator"),
     50194: Row(_H, "the app belongs to one tenant", "set GRAPH_TENANT_ID to it, not to common"),
     50033: Row(_T, "Entra is unavailable"),
     90006: Row(_T, "Entra is unavailable"),
@@ -167,6 +182,7 @@ ENTRA: dict[int, Row] = {
     90033: Row(_T, "Entra is unavailable"),
     90055: Row(_T, "Entra is busy"),
     90090: Row(_T, "Entra is unavailable"),
+    90091: Row(_T, "Entra is unavailable"),
     50196: Row(_T, "Entra sees a loop of token requests", "is the token cache writable?"),
 }
 """AADSTS codes of Entra's token endpoint."""
