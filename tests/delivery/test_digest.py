@@ -2,6 +2,7 @@
 
 import base64
 import io
+import random
 import subprocess
 import sys
 import time
@@ -156,6 +157,27 @@ def test_what_is_too_large_is_kept_beside_it(folding: Host, sandbox: Sandbox) ->
     digest = next(mail for mail in sandbox.accepted() if mail["message"]["subject"].startswith("[2 more]"))
     assert f"queue save {large} FILE" in digest["message"]["body"]["content"]
     assert (folding.spool / "kept" / large).exists()
+
+
+def test_what_the_archive_has_no_room_for_is_kept(folding: Host, sandbox: Sandbox) -> None:
+    """Eight mails of half a megabyte that cannot be compressed: those that fit are attached, and the mail is not made smaller."""
+    begun(folding, 2)
+    ids = []
+    for number in range(2, 10):
+        noise = base64.b64encode(random.Random(number).randbytes(450_000))
+        assert (
+            folding.sendmail("-odq", "root", stdin=b"Subject: Cron <root@pve1> job %d\n\n%s\n" % (number, noise)).returncode == 0
+        )
+    ids = folding.queue()
+    assert folding.admin("run", "--once").returncode == 0
+    digest = sandbox.accepted()[-1]["message"]
+    packed = next(file for file in digest["attachments"] if file["name"] == "mails.zip")
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed["contentBytes"]))) as archive:
+        attached = {name.split()[-1].removesuffix(".eml") for name in archive.namelist()}
+    kept = {path.name for path in (folding.spool / "kept").iterdir() if len(path.name) == 18}
+    assert 3 <= len(attached) < 8
+    assert attached | kept == set(ids)
+    assert not attached & kept
 
 
 def test_a_digest_of_bombs_costs_a_bounded_time(folding: Host, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
