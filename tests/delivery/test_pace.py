@@ -171,6 +171,18 @@ def test_what_waits_for_the_pace_costs_no_attempt_and_says_why(world: Callable[[
     assert host.mailbox.last - BEGIN > 170
 
 
+def test_what_waited_for_the_pace_did_not_age(world: Callable[[Policy], World]) -> None:
+    """Six days old when its turn came, and Graph busy for two hours: it is not given up."""
+    host = world(RATE)
+    host.mailbox = Mailbox(host.clock, down=7200.0)
+    ledger = Ledger(host.spool.root)
+    ledger.waited = BEGIN - 5
+    ledger.write(BEGIN)
+    host.play([(-6 * 86400.0, different(1))])
+    assert host.subjects == ["report on b"]
+    assert host.spool.scan_failed() == []
+
+
 def test_near_the_daily_limit_users_wait_and_at_it_all_but_alarms(world: Callable[[Policy], World]) -> None:
     """Of 20 recipients in 24 hours: from the 18th on root's alone, from the 20th on alarms alone; the rest goes the day after."""
     host = world(Policy(daily=20))
