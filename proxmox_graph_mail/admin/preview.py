@@ -23,7 +23,7 @@ from proxmox_graph_mail.host import login_name
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.message.mail import Mail
 from proxmox_graph_mail.message.recipients import LOCAL_ROOT, AddressBook
-from proxmox_graph_mail.rfc822.header import header_recipients
+from proxmox_graph_mail.rfc822.header import header_of, header_recipients
 from proxmox_graph_mail.settings import load_visible
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, Envelope, decode
 from proxmox_graph_mail.spool.lane import WORDS, lane_of
@@ -87,7 +87,7 @@ def _content(envelope: Envelope, data: bytes, book: AddressBook) -> bytes | Mail
 def _lane(envelope: Envelope, data: bytes) -> str:
     root = Spool().root
     service = os.stat(root).st_uid if os.path.isdir(root) else os.geteuid()  # whoever owns the spool
-    lane, why = lane_of(envelope, data[: 64 << 10].partition(b"\n\n")[0], service)
+    lane, why = lane_of(envelope, header_of(data[: 64 << 10]), service)
     return f"{lane.number}, {WORDS[lane]}: {why}"
 
 

@@ -23,7 +23,7 @@ from proxmox_graph_mail.errors import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE, DataEr
 from proxmox_graph_mail.graph.codes import GRAPH
 from proxmox_graph_mail.log import printable
 from proxmox_graph_mail.rfc822.header import fields
-from proxmox_graph_mail.spool import journal
+from proxmox_graph_mail.spool import digests, journal
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, decode
 from proxmox_graph_mail.spool.lock import lock as take_lock
 from proxmox_graph_mail.spool.store import AT_ONCE, NOW, Spool, is_id
@@ -151,6 +151,8 @@ def retry(ids: Ids) -> None:
             spool.requeue(queue_id)
         else:
             spool.defer(queue_id, 0)
+    for digest in digests.of(spool, chosen):
+        spool.defer(digest, 0)
     spool.urge()
     wake_or_pass(spool, paths.run())
     print(f"{mailq.messages(len(chosen))} will be retried now")

@@ -11,7 +11,7 @@ from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.message.charset import raw_header, unfolded
-from proxmox_graph_mail.rfc822.header import section_end, start_of_message
+from proxmox_graph_mail.rfc822.header import header_of
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, TEST, Envelope, decode, uid_of
 from proxmox_graph_mail.spool.lane import Lane, lane_of
 from proxmox_graph_mail.spool.owner import owner_of
@@ -45,8 +45,7 @@ def look_into(spool: Spool, message: Queued, service: int) -> None:
         envelope = decode(line)
     except DataError:
         return
-    head = data[start_of_message(data) :]
-    head = head[: section_end(head)[0]]
+    head = header_of(data)
     message.lane, _ = lane_of(envelope, head, service)
     message.members = envelope.members
     message.alike = 0 if envelope.members or envelope.protocol == TEST else alike(envelope, head)

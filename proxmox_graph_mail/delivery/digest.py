@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from proxmox_graph_mail.errors import ConfinedError
 from proxmox_graph_mail.message.confined import taken_apart
 from proxmox_graph_mail.message.mail import Attachment, Mail
 from proxmox_graph_mail.rfc822.header import fields
@@ -73,8 +74,11 @@ def compose(spool: Spool, envelope: Envelope, host: str) -> Digest | None:
             lines: tuple[str, ...] = ()
             if is_last or parsed + len(data) <= PARSED:
                 parsed += len(data)
-                last = taken_apart(data)
-                lines = (last.subject, *(last.text or "").split("\n"))[: max(LINES // len(there), 20)]
+                try:
+                    last = taken_apart(data)
+                except ConfinedError:  # one alone must not keep the others waiting; the last one goes by itself, and they do
+                    last = None
+                lines = () if last is None else (last.subject, *(last.text or "").split("\n"))[: max(LINES // len(there), 20)]
             members.append(Member(queue_id, lines))
             if len(data) < size or not _packed(packed, archive, queue_id, data):
                 left_out.append(queue_id)

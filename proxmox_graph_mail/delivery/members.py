@@ -9,8 +9,9 @@ from proxmox_graph_mail.delivery.index import Index
 from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.delivery.verdict import Verdict, log_line, recorded
-from proxmox_graph_mail.errors import DataError
-from proxmox_graph_mail.spool import digests, usage
+from proxmox_graph_mail.errors import DataError, SpoolError
+from proxmox_graph_mail.spool import digests, journal, usage
+from proxmox_graph_mail.spool.journal import Event
 from proxmox_graph_mail.spool.store import Spool, arrival
 
 
@@ -25,6 +26,17 @@ def tell(index: Index, record: Record | None, digest: Queued, delivery: Delivery
             log.line(log_line(queue_id, its, one))
             if record is not None:
                 record.add(**recorded(queue_id, its, one, now))
+
+
+def remember(spool: Spool, index: Index, digest: Queued, sent_to: tuple[str, ...], now: float) -> None:
+    """Some have the digest, and so each message that is in it: they do not get it again."""
+    event = Event(round(now, 3), journal.GATHERED, "queued", f"in digest {digest.id} for some of its recipients", sent_to=sent_to)
+    for queue_id in digest.members:
+        member = index.gathered(queue_id)
+        if member is not None:
+            index.happened(member, event)
+            with contextlib.suppress(SpoolError):  # a full disk: the record remembers it while the runner lives
+                journal.append(spool.queue, queue_id, event, durable=True)
 
 
 def remove(spool: Spool, index: Index, digest: Queued, now: float) -> None:

@@ -3,6 +3,7 @@
 Each message is looked at once when it is ready, some at a time, whatever Graph says and at whatever pace mail goes.
 """
 
+import contextlib
 import time
 
 from proxmox_graph_mail import log
@@ -65,13 +66,18 @@ class Newcomers:
             self._spool.withdraw_hand_over(message.id)
         return decision
 
-    def make_digests(self, now: float, *, everything: bool = False) -> None:
-        """Of the groups whose time has come; one that is alone goes by itself."""
+    def release_members(self) -> None:
+        """Of digests that an admin removed, or that failed."""
         for digest in self._index.removed_digests:
             self.dissolve(digest)
         self._index.removed_digests.clear()
         for queue_id in self._index.left_alone():
+            with contextlib.suppress(SpoolError):
+                digests.dissolve(self._spool, self._index.claimed[queue_id])
             self._index.let_go(queue_id)
+
+    def make_digests(self, now: float, *, everything: bool = False) -> None:
+        """Of the groups whose time has come; one that is alone goes by itself."""
         for group in self._fold.due(now, everything=everything):
             members = [message for message in group if self._index.gathered(message.id) is message]
             if len(members) < 2 or self._fold.rule is None:
@@ -86,6 +92,8 @@ class Newcomers:
                     self._index.let_go(message.id)
                 continue
             self._index.claimed |= dict.fromkeys([message.id for message in members], queue_id)
+            for message in members:
+                self._note(message, f"in digest {queue_id}, and goes with it", now)
             self._index.look([queue_id], now)
 
     def dissolve(self, digest: Queued) -> None:
@@ -114,6 +122,13 @@ class Newcomers:
                 digests.finish(self._spool, queue_id)
             except SpoolError as error:
                 self._settlement.say_once(str(error))
+                # Graph has it: nothing of it goes again, and the next start tries to remove it.
+                self._index.claimed |= dict.fromkeys((*members, queue_id), queue_id)
+
+    def _note(self, message: Queued, reason: str, now: float) -> None:
+        event = Event(round(now, 3), journal.GATHERED, "queued", reason)
+        self._index.happened(message, event)
+        journal.append(self._spool.queue, message.id, event)
 
     def _look_at(self, message: Queued, now: float) -> None:
         decision = self.root_part(message, now)
@@ -124,10 +139,7 @@ class Newcomers:
             self._index.gather(message)
             when = self._fold.goes_at(message)
             until = time.strftime("%H:%M", time.localtime(when))
-            reason = f"gathered with others like it; goes by {until}, as one mail with them"
-            event = Event(round(now, 3), journal.GATHERED, "queued", reason)
-            self._index.happened(message, event)
-            journal.append(self._spool.queue, message.id, event)
+            self._note(message, f"gathered with others like it; goes by {until}, as one mail with them", now)
             try:
                 self._spool.defer(message.id, when)  # so that nobody takes it for mail that does not move
                 message.due = when

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from proxmox_graph_mail.delivery.digest_rule import DigestRule
 from proxmox_graph_mail.graph.outcome import Status
-from proxmox_graph_mail.spool.lane import Lane
-from proxmox_graph_mail.spool.ledger import Ledger
+from proxmox_graph_mail.spool.lane import USERS, Lane
+from proxmox_graph_mail.spool.ledger import HOUR, Ledger
 
 KEPT = 5  # messages a minute that are alarms' alone; at most half of the rate
 ROUNDING = 1e-4  # of a token
 STARVED = 900.0  # seconds after which a lane goes first that had no turn
 NEAR, SAID = 0.9, 0.8  # of the recipients in 24 hours: from where users' mail waits, and from where it is said
+SIGN_OF_LIFE = 300.0  # seconds after which it is written all the same while something waits
 WRITE_PAUSE = 1.0  # seconds between two writes of the ledger
 
 
@@ -41,13 +42,13 @@ class Bucket:
     """Tokens that come back at `rate` a minute, up to a minute's worth."""
 
     def __init__(self, rate: float, level: float, at: float) -> None:
-        self.rate = rate
-        self.level = min(level, rate)
+        self.rate, self.most = rate, max(rate, 1.0)
+        self.level = min(level, self.most)
         self._at = at
 
     def refill(self, now: float) -> None:
         """Those that came back since."""
-        self.level = min(self.rate, self.level + max(now - self._at, 0.0) * self.rate / 60)
+        self.level = min(self.most, self.level + max(now - self._at, 0.0) * self.rate / 60)
         self._at = now
 
     def wait(self) -> float:
@@ -67,6 +68,8 @@ class Pace:
         self._on_the_way: Counter[int] = Counter()  # messages, by whose they are; each is to one recipient at least
         self._dirty = False
         self._written = 0.0
+        self.unwritten = False
+        """Is there something to be written in a moment?"""
         self.off = False
         """Does an admin want all of it at once?"""
 
@@ -79,7 +82,7 @@ class Pace:
 
     def _made(self, rate: int) -> tuple[Bucket, Bucket, Bucket]:
         kept = min(KEPT, rate // 2)
-        rates, now = (float(rate), float(rate - kept), float(max(kept, 1))), self._clock()
+        rates, now = (float(rate), float(rate - kept), kept or rate / 2), self._clock()
         at, *levels = self.ledger.pace if len(self.ledger.pace) == 4 and self.ledger.pace[0] <= now + 60 else (now, *rates)
         made = [Bucket(rate, level, at) for rate, level in zip(rates, levels, strict=True)]
         return made[0], made[1], made[2]
@@ -97,7 +100,7 @@ class Pace:
         self._served[lane] = now
         self._on_the_way[uid] += 1
         for bucket in self._of(lane):
-            bucket.level -= 1
+            bucket.level = max(bucket.level - 1, 0.0)  # what an admin sent at once is no debt of the next alarm's
         self._dirty = True
 
     def settled(self, lane: Lane, uid: int, newly: int, status: Status, now: float) -> None:
@@ -108,7 +111,7 @@ class Pace:
             self._dirty = True
         elif status is not Status.UNCERTAIN:
             for bucket in self._of(lane):
-                bucket.level = min(bucket.level + 1, bucket.rate)
+                bucket.level = min(bucket.level + 1, bucket.most)
 
     def over(self, uid: int, now: float) -> bool:
         """Has this user's mail gone to as many as it may?"""
@@ -120,14 +123,20 @@ class Pace:
         waits = [self._tokens(lane, now) for lane in waiting if self._ledger_s(lane, now) is None]
         return min((wait for wait in waits if wait > 0), default=None)
 
-    def note(self, now: float, waiting: list[Lane], *, last: bool = False) -> None:
-        """Write down what was sent, and why each of these lanes waits; a moment later is soon enough."""
+    def note(self, now: float, waiting: list[Lane], *, users: bool = False, last: bool = False) -> None:
+        """Write down what was sent, and why each of these lanes waits (`users`: nothing goes, for users are over their limit); a
+        moment later is soon enough. While something waits it is written again and again: so it is seen that this runner lives."""
         waits = {lane.number: told for lane in reversed(waiting) if (told := self._refusal(lane, now)) is not None}
-        if any(until == 0.0 for until, _ in waits.values()):
+        if users and Lane.USER in waiting and self._policy.user_daily:
+            reason = f"a user's mail went to {self._policy.user_daily} recipients in 24 hours (USER_DAILY_RECIPIENTS)"
+            waits.setdefault(Lane.USER.number, ((now // HOUR + 1) * HOUR, reason))
+        if waits:
             self.ledger.waited = now
         if waits != self.ledger.waits:
             self.ledger.waits, self._dirty = waits, True
-        if (self._dirty or self.ledger.gathered) and (last or not 0 <= now - self._written < WRITE_PAUSE):
+        changed = self._dirty or self.ledger.gathered or (bool(waits) and not 0 <= now - self._written < SIGN_OF_LIFE)
+        self.unwritten = changed and not last and 0 <= now - self._written < WRITE_PAUSE
+        if changed and not self.unwritten:
             self._dirty, self.ledger.gathered, self._written = False, False, now
             if self._buckets is not None:
                 self.ledger.pace = (now, *(bucket.level for bucket in self._buckets))
@@ -157,9 +166,9 @@ class Pace:
 
     def _ledger_s(self, lane: Lane, now: float) -> tuple[float, str] | None:
         daily = self._policy.daily
-        if not daily or self.off or lane.number == 1:
+        if not daily or self.off or lane is Lane.ALARM:
             return None
-        limit = daily * NEAR if lane is Lane.USER else daily
+        limit = daily * NEAR if lane in USERS else daily
         if (total := self.ledger.total(now)) + self._on_the_way.total() < limit:
             return None
         whose = "; users' mail waits, so that root's goes on" if total < daily else ""

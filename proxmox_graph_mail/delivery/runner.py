@@ -20,7 +20,7 @@ from proxmox_graph_mail.delivery.events import Events
 from proxmox_graph_mail.delivery.fold import Fold
 from proxmox_graph_mail.delivery.index import DEATHS, Index
 from proxmox_graph_mail.delivery.newcomers import IN_PARTS, Newcomers
-from proxmox_graph_mail.delivery.pace import Pace
+from proxmox_graph_mail.delivery.pace import WRITE_PAUSE, Pace
 from proxmox_graph_mail.delivery.queued import Queued
 from proxmox_graph_mail.delivery.relay import Relay
 from proxmox_graph_mail.delivery.settlement import SPOOL_TROUBLE_PAUSE, SYNC_PAUSE, Settlement
@@ -81,7 +81,7 @@ class Runner:
                 self._dispatch(senders)
                 self._settlement.round_ends()
                 now = self._clock()
-                self._pace.note(now, self._index.waiting() if self._blocked(now) is None else [])
+                self._pace.note(now, self._index.waiting() if self._blocked(now) is None else [], users=self._all_wait)
                 if len(self._index):
                     busy = now
                 elif self._observers.alarm is not None:
@@ -137,7 +137,7 @@ class Runner:
             self._settlement.release(everything=True)
         urge = self._spool.take_urge()
         self._pace.off = (self._pace.off and len(self._index) > 0) or urge == AT_ONCE
-        self._hurry = urge is not None or urged or set_back or (self._hurry and not self._settled_in())
+        self._hurry = self._hurry or urge is not None or urged or set_back
         if urge is not None or urged:
             self._configuration.invalidate()
             self._mended = True
@@ -219,8 +219,8 @@ class Runner:
             times.append(self._observers.alarm.look(now))
         if self._settlement.unremoved:
             times.append(SPOOL_TROUBLE_PAUSE)
-        if self._settlement.unsynced:
-            times.append(SYNC_PAUSE)
+        if self._settlement.unsynced or self._pace.unwritten:
+            times.append(SYNC_PAUSE if self._settlement.unsynced else WRITE_PAUSE)
         if not self._in_flight:
             times.append(LONGEST_SLEEP if len(self._index) else max(idle_end - now, 0.0))
         return min((time for time in times if time is not None), default=None)
@@ -232,6 +232,7 @@ class Runner:
 
     def _dispatch(self, senders: Executor) -> None:
         now = self._clock()
+        self._newcomers.release_members()
         if self._configuration.changed():
             return  # those in flight finish on the old connection, then the settings are read again
         if (refusal := self._blocked(now)) is not None:
@@ -242,6 +243,7 @@ class Runner:
         self._newcomers.look(now, suspended=False)
         if self._settled_in():
             self._newcomers.make_digests(now, everything=self._hurry or self._once)
+            self._hurry = False
         relay = self._configuration.relay
         flying, suspension, self._all_wait = self._in_flight.values(), self._settlement.suspension, False
         while relay is not None and (message := choose(self._index, flying, suspension, self._pace, now)) is not None:
@@ -273,6 +275,7 @@ class Runner:
                 delivery = future.result()
             except FileNotFoundError as error:
                 if self._spool.due(message.id) is None:
+                    self._pace.settled(message.lane, message.uid, 0, Status.TRANSIENT, self._clock())
                     self._index.forget(message)  # an admin removed it, or the whole queue is gone
                     continue
                 reason = f"a file of this program is missing: {error.filename} (is an upgrade running?)"

@@ -76,7 +76,7 @@ class Settlement:
             suspended_until=self.suspension.until,
         )  # fmt: skip
         if message.members and verdict.state == "failed":
-            self._dissolve(message, verdict)
+            self._dissolve(message, delivery, verdict)
             return
         self._tell(message, delivery, verdict, now, tried=tried)
         if verdict.state == "sent":
@@ -93,9 +93,8 @@ class Settlement:
     def _with_rounds(self, history: History) -> History:
         """A message's history, with the rounds of the queue as a whole, which it waited through, and the mailbox's pace."""
         rounds = sorted({*history.rounds, *self.suspension.round_times})[-journal.ROUNDS :]
-        return history._replace(
-            rounds=tuple(rounds), last_held=max(history.last_held, self.suspension.last_held, self._pace.ledger.waited)
-        )
+        waited = min(self._pace.ledger.waited, history.begun or float("inf"))  # it waits for the pace until it is tried
+        return history._replace(rounds=tuple(rounds), last_held=max(history.last_held, self.suspension.last_held, waited))
 
     def _expire(self, outcome: Outcome, now: float) -> None:
         """Give up what became too old while the queue was suspended: it is not tried, so it would never end."""
@@ -195,8 +194,10 @@ class Settlement:
             elif verdict.state == "sent" and not delivery.taken_by:
                 self._observers.alarm.passed(now)
 
-    def _dissolve(self, message: Queued, verdict: Verdict) -> None:
-        """A digest failed: its members go by themselves, and it is no mail of anybody's."""
+    def _dissolve(self, message: Queued, delivery: Delivery, verdict: Verdict) -> None:
+        """A digest failed: its members go by themselves, to those who have none of it, and it is no mail of anybody's."""
+        if delivery.sent_to:
+            members.remember(self._spool, self._index, message, delivery.sent_to, self._clock())
         log.line(f"{message.id}: digest given up ({verdict.outcome.reason}); its members go one by one", log.WARNING)
         try:
             self._spool.remove(message.id)

@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
 
-from proxmox_graph_mail.spool.lane import Lane
+from proxmox_graph_mail.spool.lane import USERS, Lane
 
-USERS = (Lane.USERS_ALARM, Lane.USER)
 Line = list[str]
 """A heap of queue IDs, which begin with the time of submission."""
 

@@ -38,6 +38,12 @@ def goes_on(line: bytes) -> bool:
     return line.startswith(b"=?") and len(word) == 3 and b" " not in word[0] and word[1].upper() in (b"B", b"Q")
 
 
+def header_of(data: bytes) -> bytes:
+    """The header section of a message as it was submitted."""
+    head = data[start_of_message(data) :]
+    return head[: section_end(head)[0]]
+
+
 def split(data: bytes) -> tuple[bytes, bytes]:
     """Header section, with its last line end, and body, without the blank line between them (RFC 5322 2.1)."""
     end, start = section_end(data)

@@ -8,6 +8,7 @@ The members stay in queue/ as they are until the digest is sent. Raises SpoolErr
 """
 
 import os
+from collections.abc import Iterable
 
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.files import read_beginning
@@ -89,7 +90,7 @@ def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         queue_id = name.removesuffix(".sent")
         if not is_id(queue_id):
             if is_id(name[1:]):
-                dissolve(spool, name)  # a killed runner's: nobody else writes here
+                _unlink(f"{directory}/{name}")  # a killed runner's: nobody else writes here
             continue
         named = _named(f"{directory}/{name}")
         if name != queue_id:
@@ -97,8 +98,27 @@ def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         elif named and os.path.lexists(f"{spool.queue}/{queue_id}"):
             claimed |= dict.fromkeys(named, queue_id)
         else:
-            dissolve(spool, queue_id)
+            _unlink(f"{directory}/{name}")
     return claimed, sent
+
+
+def of(spool: Spool, queue_ids: Iterable[str]) -> set[str]:
+    """The digests that these messages are in."""
+    wanted, found = set(queue_ids), set()
+    try:
+        for name in os.listdir(f"{spool.root}/digests"):
+            if is_id(name) and wanted.intersection(_named(f"{spool.root}/digests/{name}")):
+                found.add(name)
+    except OSError:
+        pass  # there was none yet
+    return found
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it stands for nothing, and is looked at again at the next start
 
 
 def _named(path: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Lane(IntEnum):
         return self // 10
 
 
+USERS = (Lane.USERS_ALARM, Lane.USER)
 WORDS = {
     Lane.ALARM: "alarm", Lane.USERS_ALARM: "alarm of a user", Lane.NOTIFICATION: "Proxmox's notification",
     Lane.ROOT: "root's mail", Lane.USER: "a user's mail",

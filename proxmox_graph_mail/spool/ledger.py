@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HOUR, DAY = 3600, 24  # seconds; hours
 ALIKE = 500  # kinds of mail that came more than once within the hour, at most
+FRESH = 900.0  # seconds for which it is believed that mail waits; while it does, it is written every five minutes
 LIMIT = 4 << 20  # bytes of the file that are read
 
 
@@ -91,8 +92,9 @@ class Ledger:
 
     def reason(self, lane: int, now: float) -> "tuple[float, str] | None":
         """Until when mail of a lane waits, and why."""
-        found = self.waits.get(lane)
-        return found if found is None or not found[0] or found[0] > now else None
+        until, reason = self.waits.get(lane, (0.0, ""))
+        counts = until > now if until else abs(now - self.waited) < FRESH  # else a runner that is dead wrote it
+        return (until, reason) if reason and counts else None
 
     def _read(self) -> None:
         try:

@@ -72,7 +72,7 @@ def outcome_of(spool: Spool, queue_id: str, since: float = 0.0) -> tuple[int, st
         past = journal.read(spool.queue, queue_id)
         if past.state == "failed":
             return None  # in this moment it is moved to failed/
-        tried = past.time > since if past.state else due > 0
+        tried = past.time > since if past.state not in ("", "queued") else due > 0 and not past.state
         if tried:
             return EX_TEMPFAIL, past.reason or "reason unknown"
         waits = suspended.read(spool)

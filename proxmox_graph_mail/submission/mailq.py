@@ -9,6 +9,7 @@ from proxmox_graph_mail import paths
 from proxmox_graph_mail.errors import EX_IOERR, EX_OK, DataError, PrivilegeError, SpoolError
 from proxmox_graph_mail.files import read_beginning
 from proxmox_graph_mail.log import printable
+from proxmox_graph_mail.rfc822.header import header_of
 from proxmox_graph_mail.spool import condition, journal, suspended
 from proxmox_graph_mail.spool.envelope import LINE_LIMIT, UID_WITHIN, Envelope, decode, uid_of
 from proxmox_graph_mail.spool.lane import Lane, lane_of
@@ -164,7 +165,7 @@ def _row(spool: Spool, entry: Entry, waits: Waits, *, failed: bool, now: float) 
         with open(spool.open(entry.id, failed=failed), "rb") as file:
             line = file.readline(LINE_LIMIT)
             envelope, skip = decode(line), len(line)
-            lane, _ = lane_of(envelope, file.read(HEADER).partition(b"\n\n")[0], os.stat(spool.root).st_uid)
+            lane, _ = lane_of(envelope, header_of(file.read(HEADER)), os.stat(spool.root).st_uid)
     except (DataError, SpoolError) as error:
         envelope, skip = Envelope(sender="?", recipients=(), uid=-1, arrived=0), 0
         reason = reason or f"damaged: {error}"

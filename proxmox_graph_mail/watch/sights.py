@@ -13,7 +13,7 @@ from proxmox_graph_mail.errors import SpoolError
 from proxmox_graph_mail.log import duration
 from proxmox_graph_mail.proxmox import facts
 from proxmox_graph_mail.spool import condition, digests, suspended
-from proxmox_graph_mail.spool.ledger import Ledger
+from proxmox_graph_mail.spool.ledger import FRESH, Ledger
 from proxmox_graph_mail.spool.store import FARTHEST, Spool
 from proxmox_graph_mail.watch import units
 from proxmox_graph_mail.watch.alarm import RUNNER_S_OWN, STUCK
@@ -56,7 +56,9 @@ def _settled(spool: Spool, before: Settled, now: float) -> Settled:
     record, wall = _last_record(), time.time()
     waits = suspended.read(spool)
     # Farther ahead than any wait, a wrong clock wrote it.
-    limits = [until for until, _ in Ledger(spool.root).waits.values()]  # of the mailbox, in 24 hours
+    ledger = Ledger(spool.root)
+    alive = abs(wall - ledger.waited) < FRESH  # a queue runner that stands still no longer says why mail waits
+    limits = [until for until, _ in ledger.waits.values()] if alive else []  # of the mailbox, or a user, in 24 hours
     if not _something_due(spool) or any(
         wall < until <= wall + FARTHEST for until in (*limits, waits.until if waits.state else 0.0)
     ):

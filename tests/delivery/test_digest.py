@@ -2,12 +2,14 @@
 
 import base64
 import io
+import os
 import random
 import subprocess
 import sys
 import time
 import zipfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +147,39 @@ def test_if_the_digest_fails_its_members_go_one_by_one(folding: Host, sandbox: S
     assert sorted(subjects(sandbox.accepted())) == [f"Cron <root@pve1> job {number}" for number in range(6)]
     assert (folding.queue(), folding.failed()) == ([], [])
     assert any("its members go one by one" in line for line in folding.syslog.read())
+
+
+def test_who_has_the_digest_does_not_get_its_members_too(folding: Host, sandbox: Sandbox) -> None:
+    """One recipient is refused: the members fail for that one, each by itself, and the other has them already."""
+    sandbox.control(refused=["bad@example.org"])
+    for number in range(6):
+        mail = f"Subject: Cron <root@pve1> job {number}\n\ncommon line\ndisk {chr(97 + number)} is slow\n".encode()
+        assert folding.sendmail("-odq", "root", "bad@example.org", stdin=mail).returncode == 0
+    assert folding.admin("run", "--once").returncode == 69
+    assert times(sandbox) == [1] * 6
+    assert len(sandbox.accepted()) == 3
+    assert (folding.queue(), len(folding.failed())) == ([], 6)
+
+
+def test_a_digest_that_is_removed_while_the_queue_is_suspended_is_no_work(folding: Host, sandbox: Sandbox) -> None:
+    """The runner sleeps on."""
+    begun(folding)
+    sandbox.faults({"on": "sendMail", "status": 503, "times": 1000, "retry_after": "30"})
+    assert folding.admin("run", "--once").returncode == 75
+    with folding.runner() as runner:
+        (digest,) = [path.name for path in (folding.spool / "digests").iterdir()]
+        os.unlink(folding.spool / "queue" / digest)
+        assert folding.sendmail("root", stdin=b"Subject: another\n\nx\n").returncode == 0  # which lets it look
+        eventually(lambda: not list((folding.spool / "digests").iterdir()), "its members are free", 70)
+        before = processor(runner.pid)
+        time.sleep(1)  # in which it has nothing to do
+        assert processor(runner.pid) - before < 0.3
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time that a process took."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_what_is_too_large_is_kept_beside_it(folding: Host, sandbox: Sandbox) -> None:

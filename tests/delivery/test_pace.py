@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from proxmox_graph_mail.delivery.digest_rule import DigestRule
-from proxmox_graph_mail.delivery.pace import STARVED, Policy
+from proxmox_graph_mail.delivery.pace import STARVED, Pace, Policy
+from proxmox_graph_mail.graph.outcome import Status
+from proxmox_graph_mail.spool.lane import Lane
 from proxmox_graph_mail.spool.ledger import Ledger
 from proxmox_graph_mail.spool.store import Spool
 from tests.fleet import BEGIN, Clock, Happenings, Mailbox, node, submit
@@ -269,3 +271,52 @@ def test_alarms_are_never_gathered_and_proxmox_s_notifications_from_the_31st(wor
     assert sum(subject.startswith("fence") for subject in host.subjects) == 40
     assert sum(subject.startswith("backup") for subject in host.subjects) == 30
     assert sum(subject.startswith("[10 more] backup") for subject in host.subjects) == 1
+
+
+def lanes(pace: Pace, now: float) -> list[Lane]:
+    return pace.lanes(now, lambda _lane: True)
+
+
+def test_a_user_s_alarm_takes_nothing_of_root_s(tmp_path: Path) -> None:
+    """Not of the day's last tenth, and not of a rate so small that nothing is kept."""
+    ledger, now = Ledger(str(tmp_path)), BEGIN
+    pace = Pace(ledger, lambda: now)
+    pace.obey(Policy(daily=100))
+    ledger.add(1000, 90, now)
+    assert Lane.USERS_ALARM not in lanes(pace, now)
+    assert Lane.ROOT in lanes(pace, now)
+    pace = Pace(Ledger(str(tmp_path)), lambda: now)
+    pace.obey(Policy(rate=1))
+    went: dict[Lane, int] = {}
+    for second in range(7200):
+        for lane in lanes(pace, BEGIN + second)[:1]:
+            pace.took(lane, 0, BEGIN + second)
+            pace.settled(lane, 0, 1, Status.SENT, BEGIN + second)
+            went[lane] = went.get(lane, 0) + 1
+    assert went.get(Lane.ALARM, 0) > 80
+
+
+def test_root_s_reports_go_beside_a_user_s_alarms_at_the_smallest_rate(tmp_path: Path) -> None:
+    """One a minute: every other one is root's."""
+    pace = Pace(Ledger(str(tmp_path)), lambda: BEGIN)
+    pace.obey(Policy(rate=1))
+    went: dict[Lane, int] = {}
+    there = (Lane.USERS_ALARM, Lane.ROOT)
+    for second in range(7200):
+        now = BEGIN + second
+        lane = next((lane for lane in pace.lanes(now, lambda lane: lane in there) if lane in there), None)
+        if lane is not None:
+            pace.took(lane, 0, now)
+            went[lane] = went.get(lane, 0) + 1
+    assert went[Lane.ROOT] > 40
+
+
+def test_what_was_sent_at_once_is_no_debt(tmp_path: Path) -> None:
+    """The next alarm goes two seconds later at most."""
+    pace = Pace(Ledger(str(tmp_path)), lambda: BEGIN)
+    pace.obey(Policy(rate=30))
+    pace.off = True
+    for _ in range(600):
+        pace.took(Lane.ROOT, 0, BEGIN)
+    pace.off = False
+    assert (pace.token_wait(BEGIN, [Lane.ALARM]) or 0.0) <= 2
