@@ -151,7 +151,8 @@ def retry(ids: Ids) -> None:
             spool.requeue(queue_id)
         else:
             spool.defer(queue_id, 0)
-    for digest in digests.of(spool, chosen):
+    waiting = digests.waiting(spool)
+    for digest in {waiting[queue_id] for queue_id in chosen if queue_id in waiting}:
         spool.defer(digest, 0)
     spool.urge()
     wake_or_pass(spool, paths.run())

@@ -78,7 +78,7 @@ def _send_digest(spool: Spool, queue_id: str, envelope: Envelope, relay: Relay, 
     """Send one mail for many; if it cannot be made, that is the digest's failure, and its members go by themselves."""
     try:
         made = compose(spool, envelope, relay.book.host.name)
-    except (SpoolError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except (ConfinedError, SpoolError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         return Delivery(Outcome(Status.FAILED, f"the digest cannot be made ({type(error).__name__})", "DigestFailed"))
     if made is None:
         return Delivery(Outcome(Status.FAILED, "none of the digest's members is left", "DigestEmpty"))

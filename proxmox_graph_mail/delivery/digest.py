@@ -76,9 +76,10 @@ def compose(spool: Spool, envelope: Envelope, host: str) -> Digest | None:
                 parsed += len(data)
                 try:
                     last = taken_apart(data)
-                except ConfinedError:  # one alone must not keep the others waiting; the last one goes by itself, and they do
-                    last = None
-                lines = () if last is None else (last.subject, *(last.text or "").split("\n"))[: max(LINES // len(there), 20)]
+                    lines = (last.subject, *(last.text or "").split("\n"))[: max(LINES // len(there), 20)]
+                except ConfinedError:
+                    if is_last:  # without which there is nothing to show
+                        raise
             members.append(Member(queue_id, lines))
             if len(data) < size or not _packed(packed, archive, queue_id, data):
                 left_out.append(queue_id)

@@ -120,7 +120,7 @@ class Pace:
 
     def token_wait(self, now: float, waiting: list[Lane]) -> float | None:
         """Seconds until one of these lanes may go for its tokens' sake; None if it is not tokens that they wait for."""
-        waits = [self._tokens(lane, now) for lane in waiting if self._ledger_s(lane, now) is None]
+        waits = [self._tokens(lane, now) for lane in waiting if self._day_s_limit(lane, now) is None]
         return min((wait for wait in waits if wait > 0), default=None)
 
     def note(self, now: float, waiting: list[Lane], *, users: bool = False, last: bool = False) -> None:
@@ -158,13 +158,14 @@ class Pace:
 
     def _refusal(self, lane: Lane, now: float) -> tuple[float, str] | None:
         """Until when a lane waits (0: a moment), and why; None if it may go."""
-        if (told := self._ledger_s(lane, now)) is not None:
+        if (told := self._day_s_limit(lane, now)) is not None:
             return told
         if self._tokens(lane, now) > 0:
             return 0.0, f"the mailbox takes {self._policy.rate} a minute"
         return None
 
-    def _ledger_s(self, lane: Lane, now: float) -> tuple[float, str] | None:
+    def _day_s_limit(self, lane: Lane, now: float) -> tuple[float, str] | None:
+        """Until when a lane waits for the recipients of 24 hours, and why; None if it does not."""
         daily = self._policy.daily
         if not daily or self.off or lane is Lane.ALARM:
             return None

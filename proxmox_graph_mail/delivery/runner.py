@@ -201,8 +201,7 @@ class Runner:
 
     def _token_wait(self, now: float) -> float | None:
         """Seconds until something goes that waits for nothing but the mailbox's pace."""
-        blocked = self._blocked(now) is not None or self._configuration.relay is None
-        return None if blocked else self._pace.token_wait(now, self._index.waiting())
+        return None if self._blocked(now) is not None else self._pace.token_wait(now, self._index.waiting())
 
     def _sleep(self, now: float, idle_end: float) -> float | None:
         """Seconds until a message is due by the clock, or idling ends; None to wait for a sender to finish."""

@@ -196,8 +196,8 @@ class Settlement:
 
     def _dissolve(self, message: Queued, delivery: Delivery, verdict: Verdict) -> None:
         """A digest failed: its members go by themselves, to those who have none of it, and it is no mail of anybody's."""
-        if delivery.sent_to:
-            members.remember(self._spool, self._index, message, delivery.sent_to, self._clock())
+        if sent_to := tuple(dict.fromkeys((*message.history.sent_to, *delivery.sent_to))):
+            members.remember(self._spool, self._index, message, sent_to, self._clock())
         log.line(f"{message.id}: digest given up ({verdict.outcome.reason}); its members go one by one", log.WARNING)
         try:
             self._spool.remove(message.id)

@@ -8,7 +8,6 @@ The members stay in queue/ as they are until the digest is sent. Raises SpoolErr
 """
 
 import os
-from collections.abc import Iterable
 
 from proxmox_graph_mail.errors import DataError, SpoolError
 from proxmox_graph_mail.files import read_beginning
@@ -64,13 +63,13 @@ def dissolve(spool: Spool, queue_id: str) -> None:
         raise translated(error, directory) from error
 
 
-def waiting(spool: Spool) -> set[str]:
-    """The messages that are in a digest which is on its way; what cannot be read is in none."""
-    found: set[str] = set()
+def waiting(spool: Spool) -> dict[str, str]:
+    """Of each member of a digest that is on its way, the digest; what cannot be read is in none. Only reads."""
+    found: dict[str, str] = {}
     try:
         for name in os.listdir(f"{spool.root}/digests"):
             if is_id(name) and os.path.lexists(f"{spool.queue}/{name}"):
-                found.update(_named(f"{spool.root}/digests/{name}"))
+                found |= dict.fromkeys(_named(f"{spool.root}/digests/{name}"), name)
     except OSError:
         pass  # there was none yet
     return found
@@ -79,39 +78,20 @@ def waiting(spool: Spool) -> set[str]:
 def members(spool: Spool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Of each member of a digest that is on its way, the digest; and the digests that were sent, with their members. What was
     never begun, or is no digest, is dissolved."""
-    claimed: dict[str, str] = {}
     sent: dict[str, tuple[str, ...]] = {}
     directory = _directory(spool)
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
         raise translated(error, directory) from error
+    claimed = waiting(spool)
     for name in names:
-        queue_id = name.removesuffix(".sent")
-        if not is_id(queue_id):
-            if is_id(name[1:]):
-                _unlink(f"{directory}/{name}")  # a killed runner's: nobody else writes here
-            continue
-        named = _named(f"{directory}/{name}")
-        if name != queue_id:
-            sent[queue_id] = named
-        elif named and os.path.lexists(f"{spool.queue}/{queue_id}"):
-            claimed |= dict.fromkeys(named, queue_id)
-        else:
-            _unlink(f"{directory}/{name}")
+        path, queue_id = f"{directory}/{name}", name.removesuffix(".sent")
+        if is_id(name[1:]) or (name == queue_id and is_id(name) and name not in claimed.values()):
+            _unlink(path)  # a killed runner's: nobody else writes here
+        elif name != queue_id and is_id(queue_id):
+            sent[queue_id] = _named(path)
     return claimed, sent
-
-
-def of(spool: Spool, queue_ids: Iterable[str]) -> set[str]:
-    """The digests that these messages are in."""
-    wanted, found = set(queue_ids), set()
-    try:
-        for name in os.listdir(f"{spool.root}/digests"):
-            if is_id(name) and wanted.intersection(_named(f"{spool.root}/digests/{name}")):
-                found.add(name)
-    except OSError:
-        pass  # there was none yet
-    return found
 
 
 def _unlink(path: str) -> None:

@@ -2,7 +2,7 @@
 
     SPOOL/ledger    lines of words, 0640, replaced as a whole by the queue runner
         HOUR UID RECIPIENTS        sent in that hour (since 1970) of that user's mail
-        waits LANE UNTIL REASON…   mail of this lane and those behind it waits, until then (seconds since 1970; 0: a moment)
+        waits LANE UNTIL REASON…   why mail of this lane waits, and until when (seconds since 1970; 0: a moment)
         waited TIME                when the mailbox's pace last kept mail waiting
         alike NUMBER TIME TIME…    when mail that is alike was submitted lately (delivery/fold.py)
         limit RECIPIENTS           what the settings say that the mailbox may have in 24 hours (0: any number)
@@ -65,11 +65,11 @@ class Ledger:
                 sums[uid] = sums.get(uid, 0) + count
         return sorted(sums.items(), key=lambda one: -one[1])
 
-    def below(self, limit: int, now: float, uid: int | None = None) -> float:
+    def below(self, limit: int, now: float) -> float:
         """When the total will be below `limit`, if nothing more is sent; `now` if it is."""
         last = int(now) // HOUR
         for begin in range(last - DAY + 1, last + 2):
-            left = sum([count for (hour, whose), count in self.hours.items() if begin <= hour <= last and uid in (None, whose)])
+            left = sum([count for (hour, _), count in self.hours.items() if begin <= hour <= last])
             if left < limit:
                 return now if begin == last - DAY + 1 else float((begin - 1 + DAY) * HOUR)
         return float((last + DAY) * HOUR)

@@ -71,7 +71,7 @@ def _something_due(spool: Spool) -> bool:
     now = time.time()
     try:
         due = {entry.id for entry in spool.entries() if entry.due <= now}
-        return bool(due) and bool(due - digests.waiting(spool))
+        return bool(due) and bool(due - digests.waiting(spool).keys())
     except SpoolError:
         return False  # a fault of the spool, and said as such
 

@@ -13,6 +13,7 @@ from proxmox_graph_mail.admin.duties import Duties
 from proxmox_graph_mail.delivery.record import Record
 from proxmox_graph_mail.spool import journal
 from proxmox_graph_mail.spool.journal import Event
+from proxmox_graph_mail.spool.ledger import Ledger
 from proxmox_graph_mail.spool.store import Spool
 from tests.programs import Host, Sandbox, eventually, subjects
 
@@ -193,3 +194,22 @@ def test_a_user_s_limit_and_what_was_removed_are_reported_once(online: Host) -> 
     with on(online, TODAY + timedelta(2)) as duties:
         duties()
     assert online.queue() == []
+
+
+def test_the_day_s_recipients_are_reported_from_80_percent_on(online: Host) -> None:
+    """Who used them; below that nothing."""
+    ledger, now = Ledger(str(online.spool)), time.time()
+    ledger.limit = 10
+    ledger.add(0, 7, now)
+    ledger.write(now)
+    with on(online, TODAY) as duties:
+        duties()
+    assert online.queue() == []
+    ledger.add(65534, 1, now)
+    ledger.write(now)
+    with on(online, TODAY) as duties:
+        duties()
+    (queue_id,) = online.queue()
+    text = online.message(queue_id).decode()
+    assert "the mailbox's daily limit is near" in text.partition("\n")[0]
+    assert "8 of the mailbox's 10 recipients in 24 hours are used: root 7, nobody 1." in text

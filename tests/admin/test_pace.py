@@ -4,7 +4,7 @@ import json
 import time
 
 from proxmox_graph_mail.spool.ledger import Ledger
-from tests.programs import Host, Sandbox, subjects
+from tests.programs import Host, Sandbox, eventually, subjects
 
 
 def test_the_list_shows_lane_and_place_and_why_it_waits(online: Host, sandbox: Sandbox) -> None:
@@ -13,8 +13,7 @@ def test_the_list_shows_lane_and_place_and_why_it_waits(online: Host, sandbox: S
     with online.runner():
         for subject in (b"one", b"two", b"three"):
             assert online.sendmail("root", stdin=b"Subject: %s\n\nx\n" % subject).returncode == 0
-        while len(sandbox.accepted()) < 1:
-            time.sleep(0.05)  # the stand-in tells nobody
+        eventually(sandbox.accepted, "the first one arrives")
         rows = online.rows()
     assert {(row["state"], row["lane"], row["attempts"]) for row in rows} == {("queued", 3, 0)}
     assert sorted(row["place"] for row in rows) == list(range(1, len(rows) + 1))

@@ -14,6 +14,22 @@ from typing import Any
 
 import pytest
 
+from proxmox_graph_mail.delivery.attempt import Delivery
+from proxmox_graph_mail.delivery.configuration import Configuration
+from proxmox_graph_mail.delivery.digest import compose
+from proxmox_graph_mail.delivery.index import Index
+from proxmox_graph_mail.delivery.pace import Pace
+from proxmox_graph_mail.delivery.settlement import Settlement
+from proxmox_graph_mail.delivery.surroundings import Surroundings
+from proxmox_graph_mail.errors import ConfinedError, SettingsError
+from proxmox_graph_mail.graph.outcome import Outcome, Status
+from proxmox_graph_mail.message.mail import Mail
+from proxmox_graph_mail.message.parse import parse
+from proxmox_graph_mail.spool import digests, journal
+from proxmox_graph_mail.spool.envelope import Envelope
+from proxmox_graph_mail.spool.journal import Event
+from proxmox_graph_mail.spool.ledger import Ledger
+from proxmox_graph_mail.spool.store import Spool
 from tests.programs import PATIENCE, TREE, Host, Sandbox, eventually, subjects
 
 KILLER = str(TREE / "tests" / "killer.py")
@@ -172,7 +188,8 @@ def test_a_digest_that_is_removed_while_the_queue_is_suspended_is_no_work(foldin
         assert folding.sendmail("root", stdin=b"Subject: another\n\nx\n").returncode == 0  # which lets it look
         eventually(lambda: not list((folding.spool / "digests").iterdir()), "its members are free", 70)
         before = processor(runner.pid)
-        time.sleep(1)  # in which it has nothing to do
+        with pytest.raises(subprocess.TimeoutExpired):  # it lives, and has nothing to do
+            runner.wait(1)
         assert processor(runner.pid) - before < 0.3
 
 
@@ -282,3 +299,56 @@ def test_what_is_too_fast_waits_at_exchange_and_what_is_too_much_bounces(online:
     assert online.admin("run", "--once").returncode == 0
     assert len(sandbox.control()["inbox"]) == 30
     assert len(sandbox.control(clock=61.0)["inbox"]) == 40
+
+
+def test_a_retried_member_lets_its_digest_go(folding: Host, sandbox: Sandbox) -> None:
+    """`queue retry` says that it is retried now."""
+    begun(folding)
+    member = folding.queue()[0]
+    sandbox.faults({"on": "sendMail", "status": 503, "times": 1000})
+    assert folding.admin("run", "--once").returncode == 75
+    digest = digests.waiting(Spool(str(folding.spool)))[member]
+    path = folding.spool / "queue" / digest
+    os.utime(path, (2e9, 2e9))
+    assert folding.admin("queue", "retry", member).returncode == 0
+    assert path.stat().st_mtime < 2e9
+
+
+def test_a_member_that_cannot_be_taken_apart_costs_its_line_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is attached as it is; if it is the last one, there is nothing to show, and that is said."""
+    storm(host, 3)
+    ids = tuple(host.queue())
+    envelope = Envelope(sender="root", recipients=("root",), uid=0, arrived=2e9, members=ids)
+    for broken, fails in ((b"job 0", False), (b"job 2", True)):
+
+        def apart(data: bytes, broken: bytes = broken) -> Mail:
+            if broken in data:
+                raise ConfinedError("no process")
+            return parse(data)
+
+        monkeypatch.setattr("proxmox_graph_mail.delivery.digest.taken_apart", apart)
+        if fails:
+            with pytest.raises(ConfinedError):
+                compose(Spool(str(host.spool)), envelope, "pve1")
+        else:
+            made = compose(Spool(str(host.spool)), envelope, "pve1")
+            assert made is not None
+            assert (made.left_out, made.mail.subject) == ((), "[3 more] Cron <root@pve1> job 2")
+
+
+def test_what_a_digest_s_history_says_is_its_members_too(host: Host) -> None:
+    """It is given up untried, and some have it by an earlier attempt: its members do not go to those."""
+    storm(host, 2)
+    spool, ids = Spool(str(host.spool)), tuple(host.queue())
+    digest = digests.make(spool, Envelope(sender="root", recipients=("root",), uid=0, arrived=2e9, members=ids), b"\n")
+    index = Index(spool)
+    index.claimed, _ = digests.members(spool)
+    index.scan()
+    index.advance(2e9)
+    message = next(one for one in index if one.id == digest)
+    index.happened(message, Event(2e9, journal.ATTEMPT, "deferred", "busy", sent_to=("a@example.com",)))
+    configuration = Configuration(lambda: (_ for _ in ()).throw(SettingsError("none")), dict)
+    settlement = Settlement(spool, index, configuration, Surroundings(), Pace(Ledger(spool.root), lambda: 2e9))
+    settlement.settle(message, Delivery(Outcome(Status.FAILED, "too old")), tried=False)
+    assert [journal.read(spool.queue, queue_id).sent_to for queue_id in ids] == [("a@example.com",)] * 2
+    assert host.queue() == list(ids)
